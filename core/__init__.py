@@ -1,0 +1,1 @@
+"""The embedded core: everything that knows torch. Never imports bpy."""

@@ -1,0 +1,170 @@
+"""`python -m core …`: the core without Blender.
+
+    python -m core generate "a person walks forward" --seconds 4 --seed 7 -o walk.bvh
+    python -m core caption clip.bvh
+    python -m core serve
+
+Exit code 2 and one line on stderr for what a person can put right; --verbose adds the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import io
+import random
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from core.errors import CoreError
+
+PROGRAMS = {"train": "core.train.cli", "evaluate": "core.evaluate.cli", "convert": "core.convert"}
+"""Commands that are programs of their own: a module with main(argv) -> exit code."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    verbose = "--verbose" in argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console that lacks a character is no reason to fail
+    try:
+        if argv and argv[0] in PROGRAMS:
+            return _program(argv[0], [word for word in argv[1:] if word != "--verbose"])
+        args = _parser().parse_args(argv)
+        return int(args.run(args))
+    except CoreError as error:
+        return _fail(f"{error.message} {error.remedy}".strip(), verbose)
+    except ImportError as error:
+        return _fail(f"A package is missing: {error}. Install core/requirements.txt into this Python.", verbose)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _fail(f"The core failed: {type(error).__name__}: {error}. Try again with --verbose for more.", verbose)
+
+
+def _fail(line: str, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"error: {line}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m core",
+        description="Motion from words and words from motion.",
+        epilog="train, evaluate and convert have options of their own: python -m core train --help",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the bundled one)")
+    common.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    common.add_argument("--verbose", action="store_true", help="show tracebacks")
+
+    generate = commands.add_parser("generate", parents=[common], help="a motion for a prompt")
+    generate.add_argument("prompt", help="what the character does, in English")
+    generate.add_argument("--seconds", type=float, default=4.0, help="1 to 9.8 (default: 4)")
+    generate.add_argument("--seed", type=int, help="the same seed gives the same motion (default: a random one)")
+    generate.add_argument("-o", "--out", type=Path, required=True, help="file to write: .bvh, .npz or .json")
+    generate.add_argument("--variations", type=int, default=1, metavar="N", help="write N files, NAME_1 to NAME_N")
+    generate.add_argument("--guidance", type=float, help="how strictly the prompt counts (default: the model's)")
+    generate.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
+    generate.set_defaults(run=_generate)
+
+    caption = commands.add_parser("caption", parents=[common], help="a sentence for a motion")
+    caption.add_argument("motion", type=Path, help=".bvh, .npz or .json")
+    caption.add_argument("--alternatives", type=int, default=0, metavar="N", help="up to N further sentences")
+    caption.set_defaults(run=_caption)
+
+    serve = commands.add_parser("serve", parents=[common], help="work for the add-on, over stdin and stdout")
+    serve.set_defaults(run=_serve)
+    for name, what in (("train", "train a model"), ("evaluate", "measure a model"), ("convert", "official weights")):
+        commands.add_parser(name, help=what)  # listed here, handled before
+    return parser
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from core.motionfile import check_type, write_motion
+
+    check_type(args.out)  # before a minute of work, not after it
+    if not args.out.parent.is_dir():
+        raise CoreError("file_not_written", f"There is no folder '{args.out.parent}'.", "Make it, or choose another.")
+    seed = random.randrange(2**31) if args.seed is None else args.seed
+    from core.model.checkpoint import load_model
+    from core.tasks.generate import generate
+
+    model = load_model(args.model, args.device)
+    started = time.perf_counter()
+    motions = generate(
+        model,
+        args.prompt,
+        args.seconds,
+        seed,
+        variations=args.variations,
+        guidance=args.guidance,
+        steps=args.steps,
+        progress=_progress if sys.stderr.isatty() else None,
+    )
+    took = time.perf_counter() - started
+    for number, joints in enumerate(motions):
+        path = args.out
+        if len(motions) > 1:
+            path = path.with_name(f"{path.stem}_{number + 1}{path.suffix}")
+        made_with = {
+            "prompt": args.prompt,
+            "seconds": args.seconds,
+            "seed": (seed + number) % 2**31,
+            "guidance": args.guidance if args.guidance is not None else model.cfg.diffusion.guidance,
+            "steps": args.steps if args.steps is not None else model.cfg.diffusion.steps,
+            "model": model.info["name"],
+            "licence": model.info["licence"],
+        }
+        write_motion(path, joints, made_with)
+        print(f"{path}  {len(joints)} frames  seed {made_with['seed']}  {model.info['name']}")
+    print(f"{took:.1f} s on {model.device}", file=sys.stderr)
+    return 0
+
+
+def _caption(args: argparse.Namespace) -> int:
+    from core.motionfile import read_motion
+
+    joints = read_motion(args.motion, uniform=True)  # first: a wrong file is told without waiting for the model
+    from core.model.checkpoint import load_model
+    from core.tasks.caption import caption
+
+    if args.alternatives < 0:
+        raise CoreError("alternatives_out_of_range", "Less than no alternatives cannot be given.", "Choose 0 or more.")
+    for sentence in caption(load_model(args.model, args.device), joints, alternatives=args.alternatives):
+        print(sentence)
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from core.serve import serve
+
+    serve(args.model, args.device)
+    return 0
+
+
+def _program(command: str, argv: list[str]) -> int:
+    name = PROGRAMS[command]
+    if importlib.util.find_spec(name) is None:
+        raise CoreError(
+            f"{command}_missing", f"This version of the core cannot {command} yet.", "Use a later version for it."
+        )
+    module: Any = importlib.import_module(name)
+    return int(module.main(argv) or 0)
+
+
+def _progress(fraction: float, message: str) -> None:
+    print(f"\r{fraction:4.0%}  {message:<40}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

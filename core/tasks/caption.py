@@ -1,0 +1,90 @@
+"""Motion-to-text: joint positions -> sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from core import prompts
+from core.errors import Cancelled, CoreError
+from core.features import canonicalise, joints_to_features
+from core.model.motiongpt3 import MotionGPT3
+
+MIN_FRAMES, MAX_FRAMES = 20, 196
+TEMPERATURE = 0.8
+
+
+def encode_motion(model: MotionGPT3, joints: np.ndarray) -> torch.Tensor:
+    """Joints (T, 22, 3), metres, Y up -> the code the language model reads (1, C): the posterior's mean."""
+    features = joints_to_features(canonicalise(joints))
+    x = torch.as_tensor(features, dtype=torch.float32, device=model.device)[None]
+    lengths = torch.tensor([x.shape[1]], device=model.device)
+    mean, _ = model.vae.encode((x - model.vae.mean) / model.vae.std, lengths)
+    return model.vae.to_code(mean)
+
+
+def check_motion(joints: np.ndarray) -> np.ndarray:
+    """Shape, length and finiteness. Raises CoreError(motion_shape, motion_not_finite, motion_too_short)."""
+    joints = np.asarray(joints, dtype=np.float32)
+    if joints.ndim != 3 or joints.shape[1:] != (22, 3):
+        raise CoreError(
+            "motion_shape", f"A motion is (frames, 22, 3) joint positions; this is {joints.shape}.", "Pass 22 joints."
+        )
+    if not np.isfinite(joints).all():
+        raise CoreError("motion_not_finite", "The motion has values that are not numbers.", "Check the animation.")
+    if len(joints) < MIN_FRAMES:
+        raise CoreError(
+            "motion_too_short",
+            f"The motion has {len(joints)} frames at 20 fps; a description needs a second.",
+            "Choose a longer frame range.",
+        )
+    return joints
+
+
+def caption(
+    model: MotionGPT3,
+    joints: np.ndarray,
+    *,
+    alternatives: int = 0,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[str]:
+    """Describe a motion.
+
+    Args:
+        joints: (T, 22, 3) metres, Y up, 20 fps. Of a motion longer than 9.8 s the middle is described.
+        alternatives: how many further, different sentences to add (fewer come back if the model finds no more).
+    Returns:
+        The greedy sentence first, then alternatives by likelihood.
+    Raises:
+        CoreError: motion_shape, motion_not_finite, motion_too_short. Cancelled.
+    """
+    joints = check_motion(joints)
+    if len(joints) > MAX_FRAMES + 1:
+        start = (len(joints) - MAX_FRAMES - 1) // 2
+        joints = joints[start : start + MAX_FRAMES + 1]
+
+    def on_token(_: int) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled
+
+    with torch.inference_mode():
+        codes = encode_motion(model, joints)[:, None]  # (1, 1, C)
+        ids = model.prompt(prompts.motion_to_text())
+        first, _ = model.write(ids, codes, on_token=on_token)
+        best = model.tokenizer.decode(first)
+        found: dict[str, float] = {}
+        generator = torch.Generator("cpu").manual_seed(0)
+        tries = 4 * alternatives
+        for i in range(tries):
+            if progress is not None:
+                progress((i + 1) / (tries + 1), "Looking for other words")
+            tokens, score = model.write(ids, codes, generator=generator, temperature=TEMPERATURE, on_token=on_token)
+            text = model.tokenizer.decode(tokens)
+            if text and text != best:
+                found[text] = max(score, found.get(text, -1e9))
+    if progress is not None:
+        progress(1.0, "Done")
+    return [best, *sorted(found, key=lambda t: -found[t])[:alternatives]]

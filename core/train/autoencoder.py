@@ -1,0 +1,185 @@
+"""The motion VAE: first a PCA for its linear path, then everything together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.evaluate.physical import foot_slide, jerk
+from core.model.config import VAEConfig
+from core.model.kinematics import resample
+from core.model.vae import MotionVAE
+from core.skeleton import FEET
+from core.train.data import Bucketed, Clip, source_weights, stack
+from core.train.loop import Loop
+
+CODE_NOISE = 0.02
+"""Spread of the posterior at the start, in metres along the basis: about 5 mm a coordinate."""
+
+
+def new_vae(cfg: VAEConfig, clips: list[Clip], bones: np.ndarray, weights: np.ndarray) -> MotionVAE:
+    """A VAE with its statistics and the linear path's PCA set from the training clips."""
+    vae = MotionVAE(cfg)
+    rows = np.concatenate([c.features for c in clips if c.features is not None])
+    vae.mean.copy_(torch.from_numpy(rows.mean(0)))
+    std = rows.std(0)
+    # One spread a kind of channel, as in HumanML3D: quiet channels are not blown up.
+    for a, b in ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263)):
+        std[a:b] = std[a:b].mean()
+    vae.std.copy_(torch.from_numpy(std.clip(1e-3)))
+    if vae.linear is None:
+        return vae
+    vae.bones.copy_(torch.from_numpy(bones))
+    n = cfg.linear_frames
+    X = torch.cat(
+        [resample(torch.from_numpy(c.joints[: c.frames])[None], torch.tensor([c.frames]), n).flatten(1) for c in clips]
+    ).double()
+    w = torch.from_numpy(weights / weights.sum())[:, None]
+    centre = (X * w).sum(0)
+    X = (X - centre) * w.sqrt()
+    values, vectors = torch.linalg.eigh(X.T @ X)
+    k = cfg.width
+    vae.linear.basis.data.copy_(vectors[:, -k:].flip(1).T)
+    vae.linear.centre.data.copy_(centre)
+    vae.linear.scale.data.copy_(values[-k:].flip(0).clamp(min=1e-6).sqrt())
+    spread = (CODE_NOISE / vae.linear.scale.data).clamp(max=0.3)
+    vae.log_variance.bias.data.copy_(2 * spread.log())
+    return vae
+
+
+def losses(out: torch.Tensor, joints: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
+    """L1 terms, each in its own unit: metres, metres a frame, metres a frame squared."""
+    T = joints.shape[1]
+    alive = (torch.arange(T)[None] < lengths[:, None]).float()[..., None, None]
+
+    def mean(x: torch.Tensor, first: int) -> torch.Tensor:
+        m = alive[:, first:]
+        return (x.abs() * m).sum() / (m.sum() * x.shape[-1] * x.shape[-2])
+
+    d = out - joints
+    v = d[:, 1:] - d[:, :-1]
+    a = v[:, 1:] - v[:, :-1]
+    feet = list(FEET)
+    real = (joints[:, 1:, feet] - joints[:, :-1, feet]).norm(dim=-1, keepdim=True)
+    planted = (real < 0.02).float()  # a foot that moves less than 2 cm a frame stands
+    return {
+        "position": mean(d, 0),
+        "relative": mean(d - d[:, :, :1], 0),
+        "velocity": mean(v, 1),
+        "acceleration": mean(a, 2),
+        "contact": mean((out[:, 1:, feet] - out[:, :-1, feet]) * planted, 1),
+    }
+
+
+WEIGHTS = {"position": 1.0, "relative": 2.0, "velocity": 5.0, "acceleration": 3.0, "contact": 3.0}
+
+
+class Batches:
+    """Endless batches of (normalised features, joints, lengths)."""
+
+    def __init__(self, vae: MotionVAE, clips: list[Clip], batch: int, seed: int) -> None:
+        self.vae, self.clips = vae, clips
+        self.rows = iter(Bucketed(clips, source_weights(clips), batch, seed))
+
+    def __call__(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        rows, length = next(self.rows)
+        return batch_of(self.vae, [self.clips[i] for i in rows], length)
+
+
+def batch_of(vae: MotionVAE, clips: list[Clip], length: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Clips -> normalised features (B, T, 263), joints (B, T, 22, 3), lengths (B,)."""
+    length = length or max(c.frames for c in clips)
+    features = stack([c.features for c in clips if c.features is not None], length)
+    joints = stack([c.joints[: c.frames] for c in clips], length)
+    return (features - vae.mean) / vae.std, joints, torch.tensor([c.frames for c in clips])
+
+
+@torch.no_grad()
+def reconstruction(vae: MotionVAE, clips: list[Clip], noise: float = 0.0) -> dict[str, float]:
+    """Figures of the reconstruction, mean and median over clips: millimetres; jerk and slide against the real ones."""
+    overall, relative, jerks, slides = [], [], [], []
+    order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
+    for start in range(0, len(order), 32):
+        part = [clips[i] for i in order[start : start + 32]]
+        x, joints, lengths = batch_of(vae, part)
+        mean, logvar = vae.encode(x, lengths)
+        z = vae.sample(mean, logvar, torch.randn(mean.shape) * noise)
+        out = vae.decode_joints(z, lengths)
+        for o, j, n in zip(out.numpy(), joints.numpy(), lengths.tolist(), strict=True):
+            o, j = o[:n], j[:n]
+            overall.append(1000 * np.linalg.norm(o - j, axis=-1).mean())
+            relative.append(1000 * np.linalg.norm((o - o[:, :1]) - (j - j[:, :1]), axis=-1).mean())
+            jerks.append((jerk(o), jerk(j)))
+            slides.append((foot_slide(o, j), foot_slide(j, j)))
+    jerks_, slides_ = np.array(jerks).mean(0), np.nanmean(np.array(slides), 0)
+    return {
+        "global_mm": float(np.mean(overall)), "relative_mm": float(np.mean(relative)),
+        "relative_median_mm": float(np.median(relative)), "jerk_ratio": float(jerks_[0] / jerks_[1]),
+        "slide_mm": float(slides_[0]), "slide_real_mm": float(slides_[1]),
+    }  # fmt: skip
+
+
+def train_autoencoder(
+    cfg: VAEConfig,
+    clips: list[Clip],
+    val: list[Clip],
+    bones: np.ndarray,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int = 64,
+    seed: int = 0,
+    stop_at: float | None = None,
+) -> MotionVAE:
+    """Train a VAE; resumes from folder/last.pt. Returns it with averaged weights and latent statistics set."""
+    torch.manual_seed(seed)
+    weights = source_weights(clips)
+    vae = new_vae(cfg, clips, bones, weights)
+    print("linear path alone:", reconstruction(vae, val), flush=True)
+    batches = Batches(vae, clips, batch, seed)
+
+    def step_fn(_: int) -> tuple[torch.Tensor, dict[str, float]]:
+        x, joints, lengths = batches()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mean, logvar = vae.encode(x, lengths)
+            mean, logvar = mean.float(), logvar.float()
+            z = vae.sample(mean, logvar, torch.randn_like(mean))
+            out = vae.decode_joints(z, lengths, joints.shape[1])
+        parts = losses(out, joints, lengths)
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        loss = sum((WEIGHTS[k] * v for k, v in parts.items()), 1e-5 * kl)
+        return loss, {k: float(v.detach()) for k, v in parts.items()} | {"kl": float(kl.detach())}
+
+    loop = Loop(
+        vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=5e-4, matrix_lr=1e-3,
+        slow=lambda n: n.startswith("linear."), every=250, decay=0.998, stop_at=stop_at,
+    )  # fmt: skip
+    loop.run()
+    set_latent_statistics(vae, clips, weights)
+    return vae
+
+
+@torch.no_grad()
+def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior mean and standard deviation of every clip, each (N, C), in the order of `clips`."""
+    order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
+    mean = torch.zeros(len(clips), vae.cfg.width)
+    std = torch.zeros_like(mean)
+    for start in range(0, len(order), 64):
+        rows = order[start : start + 64]
+        x, _, lengths = batch_of(vae, [clips[i] for i in rows])
+        m, logvar = vae.encode(x, lengths)
+        mean[rows], std[rows] = m, (0.5 * logvar).exp()
+    return mean, std
+
+
+def set_latent_statistics(vae: MotionVAE, clips: list[Clip], weights: np.ndarray) -> None:
+    """Estimate the latents' mean and spread a channel, so that the language model sees standardised codes."""
+    mean, std = encode_all(vae, clips)
+    w = torch.from_numpy(weights / weights.sum()).float()[:, None]
+    centre = (mean * w).sum(0)
+    spread = (((mean - centre).square() + std.square()) * w).sum(0).sqrt()
+    vae.latent_mean.copy_(centre)
+    vae.latent_std.copy_(spread)
