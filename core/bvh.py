@@ -92,7 +92,7 @@ def read_bvh(path: Path | str, *, fps: float | None = None, uniform: bool = Fals
     if not leg > 0:
         raise bvh_format.broken("its legs have no length")
     if not _HUMAN_LEG[0] <= leg <= _HUMAN_LEG[1]:
-        where = where * ((LENGTHS[4] + LENGTHS[7]) / leg)
+        where = where * (LENGTHS[[4, 5, 7, 8]].sum() / 2 / leg)
 
     parents, ends = [node.parent for node in clip.nodes], [node.end for node in clip.nodes]
     joints = bvh_names.to_joints(where, convention, found, parents, ends)

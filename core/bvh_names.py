@@ -98,11 +98,9 @@ def find(names: list[str]) -> tuple[Convention, dict[str, int]]:
     for convention in CONVENTIONS:
         if convention.marker and _plain(convention.marker) not in index:
             continue
-        found = {joint: index[plain] for joint, name in _wanted(convention).items() if (plain := _plain(name)) in index}
-        missing = [
-            joint for joint in _wanted(convention) if joint not in found and joint.split("_")[-1] not in _OPTIONAL
-        ]
-        if not missing:
+        wanted = {joint: _plain(name) for joint, name in node_names(convention).items()}
+        found = {joint: index[name] for joint, name in wanted.items() if name in index}
+        if all(joint in found or joint.split("_")[-1] in _OPTIONAL for joint in wanted):
             return convention, found
     known = ", ".join(dict.fromkeys(convention.name for convention in CONVENTIONS))
     raise CoreError(
@@ -212,7 +210,7 @@ def _ancestors(node: int, stop: int, parents: list[int]) -> list[int]:
     return out[::-1]
 
 
-def _wanted(convention: Convention) -> dict[str, str]:
+def node_names(convention: Convention) -> dict[str, str]:
     """Joint -> the name its node has in this convention."""
     out = {"pelvis": convention.pelvis, "neck": convention.neck, "head": convention.head}
     limbs = dict(zip(_LIMB_JOINTS, convention.limbs, strict=True))

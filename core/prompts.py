@@ -56,7 +56,7 @@ class Tokenizer:
         else:
             self.bpe = PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token=EOS)
         self.bpe.add_special_tokens({"additional_special_tokens": list(SPECIAL)}, replace_extra_special_tokens=False)
-        ids = self.bpe.convert_tokens_to_ids([EOS, *SPECIAL])
+        ids: list[int] = [self.bpe.convert_tokens_to_ids(token) for token in (EOS, *SPECIAL)]  # type: ignore[misc]
         self.eos, self.som, self.eom, self.masked, self.pad_motion, self.holder_out, self.holder_in = ids
         if ids[1:] != list(range(ids[1], ids[1] + 6)):
             raise CoreError(
@@ -68,7 +68,7 @@ class Tokenizer:
         return self.bpe.encode(text, add_special_tokens=False)
 
     def decode(self, ids: list[int]) -> str:
-        return self.bpe.decode([i for i in ids if i < self.som and i != self.eos]).replace("\n", " ").strip()
+        return str(self.bpe.decode([i for i in ids if i < self.som and i != self.eos])).replace("\n", " ").strip()
 
     def modality(self, ids: torch.Tensor) -> torch.Tensor:
         """0 for text tokens, 1 for motion tokens."""

@@ -125,7 +125,7 @@ class Block(nn.Module):
         out = torch.zeros_like(q)
         for b in (0, 1):
             mine = (modality == b)[:, None, :, None]
-            _, kb, vb = self.c_attn.fn[b].bias.view(3, self.heads, 1, -1)  # type: ignore[union-attr, operator]
+            _, kb, vb = self.c_attn.fn[b].bias.view(3, self.heads, 1, -1)  # type: ignore[operator]
             y = attend(q, torch.where(mine, k, kb.to(k.dtype)), torch.where(mine, v, vb.to(v.dtype)), mask)
             out = torch.where(mine, y, out)
         return out

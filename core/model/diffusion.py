@@ -114,7 +114,7 @@ class DiffusionHead(nn.Module):
 
     def modulations(self, y: torch.Tensor) -> list[torch.Tensor]:
         """What time + condition (..., W) does to each block: computed before, not inside, the sampling loop."""
-        return [m.adaLN_modulation(y) for m in [*self.res_blocks, self.final_layer]]  # type: ignore[operator, union-attr]
+        return [m.adaLN_modulation(y) for m in [*self.res_blocks, self.final_layer]]
 
     def denoise(self, x: torch.Tensor, modulations: list[torch.Tensor]) -> torch.Tensor:  # (N, C) -> (N, C)
         h = self.input_proj(x)
@@ -182,7 +182,7 @@ class DiffusionHead(nn.Module):
         N = len(condition)
         c = self.cond_embed(condition)  # (N, W)
         if guided:
-            c = torch.cat([c, self.cond_embed(unconditional).expand(N, -1)])  # type: ignore[arg-type]
+            c = torch.cat([c, self.cond_embed(unconditional).expand(N, -1)])
         times = self.time_embed(torch.as_tensor(s.timesteps, device=condition.device))  # (steps, W)
         x = first_noise
         for loop, i in enumerate(range(steps - 1, -1, -1)):

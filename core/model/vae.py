@@ -20,6 +20,9 @@ from core.model.layers import CrossAttention, PositionTable, SelfAttention
 from core.restpose import LENGTHS, rest_joints
 from core.skeleton import MIRROR
 
+RESIDUAL = 0.05
+"""Metres a unit of the residual decoder's output: corrections are centimetres, and so should its steps be."""
+
 
 class EncoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, ff: int, norm_first: bool) -> None:
@@ -206,7 +209,7 @@ class MotionVAE(nn.Module):
         x = x + self.query_pos_decoder(x.shape[1])
         keys = torch.arange(x.shape[1], device=x.device)[None] < (-(-lengths // self.cfg.patch))[:, None]
         x = self.final_layer(self.decoder(x, keys[:, None, None], z))
-        residual = x.reshape(len(z), -1, 22, 3)[:, : joints.shape[1]].float()
+        residual = RESIDUAL * x.reshape(len(z), -1, 22, 3)[:, : joints.shape[1]].float()
         with torch.autocast(z.device.type, enabled=False):
             return propagate_bones(joints + residual @ rotation.transpose(-2, -1), self.bones)
 

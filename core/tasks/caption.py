@@ -11,14 +11,21 @@ from core import prompts
 from core.errors import Cancelled, CoreError
 from core.features import canonicalise, joints_to_features
 from core.model.motiongpt3 import MotionGPT3
+from core.restpose import LENGTHS, REST_OFFSETS
 
 MIN_FRAMES, MAX_FRAMES = 20, 196
 TEMPERATURE = 0.8
 
 
 def encode_motion(model: MotionGPT3, joints: np.ndarray) -> torch.Tensor:
-    """Joints (T, 22, 3), metres, Y up -> the code the language model reads (1, C): the posterior's mean."""
-    features = joints_to_features(canonicalise(joints))
+    """Joints (T, 22, 3), metres, Y up -> the code the language model reads (1, C): the posterior's mean.
+
+    The body is given the bone lengths the model knows first, whatever character it came from.
+    """
+    reference = REST_OFFSETS
+    if model.vae.linear is not None:
+        reference = REST_OFFSETS / np.maximum(LENGTHS, 1e-9)[:, None] * model.vae.bones.cpu().numpy()[:, None]
+    features = joints_to_features(canonicalise(joints), reference=reference.astype(np.float32))
     x = torch.as_tensor(features, dtype=torch.float32, device=model.device)[None]
     lengths = torch.tensor([x.shape[1]], device=model.device)
     mean, _ = model.vae.encode((x - model.vae.mean) / model.vae.std, lengths)

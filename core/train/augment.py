@@ -44,7 +44,7 @@ def composed(clips: list[Clip], count: int, seed: int) -> list[Clip]:
     arms = [(c, m) for c in clips for t in c.captions if (m := _ARMS_RE.match(t)) and len(c.joints) > 40]
     if not legs or not arms:
         return []
-    out = []
+    out: list[Clip] = []
     while len(out) < count:
         c, walk = legs[rng.integers(len(legs))]
         d, m = arms[rng.integers(len(arms))]

@@ -153,7 +153,7 @@ def train_autoencoder(
         return loss, {k: float(v.detach()) for k, v in parts.items()} | {"kl": float(kl.detach())}
 
     loop = Loop(
-        vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=5e-4, matrix_lr=1e-3,
+        vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=5e-4, matrix_lr=1.5e-3,
         slow=lambda n: n.startswith("linear."), every=250, decay=0.998, stop_at=stop_at,
     )  # fmt: skip
     loop.run()

@@ -1,0 +1,400 @@
+#!/usr/bin/env python3.11
+"""The one entry for people who build MotionGPT3 for Blender: demo, test, zip, measure, train.
+
+Standard library only. What a command needs is made on demand under .envs/, once: a Python environment for the core
+(torch, no bpy) and one for each Blender (bpy, no torch). A stamp in each says which pins it was made from, so that a
+second run starts at once and a changed pin is caught up with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+PYTHON = (3, 11)  # what Blender 4.2 to 5.0 carry; their wheels exist for no other
+BLENDERS = {"4.5": "4.5.15", "4.2": "4.2.23", "5.0": "5.0.1"}  # the first is the one everything is developed on
+ZIP_LIMIT_MB = 40
+TEST_MINUTES = 15  # for one environment; a Blender that hangs at exit must not hang CI
+EXAMPLES = """examples:
+  python3.11 build.py demo "a person walks forward and waves"
+  python3.11 build.py demo "a person kicks with the right leg" --seconds 3 --seed 12 --out out/kick
+  python3.11 build.py test                  lint, types, core tests, add-on tests in Blender 4.5 LTS
+  python3.11 build.py test --all            the same, also in Blender 4.2 LTS and 5.0
+  python3.11 build.py test -k retarget -x   only tests, only those; every pytest argument is passed on
+  python3.11 build.py zip                   dist/mgpt3_blender-<version>.zip, for Install from Disk
+  python3.11 build.py measure speed --json speed.json
+  python3.11 build.py train compact         everything after `train` goes to the core
+"""
+
+
+class BuildError(Exception):
+    """A step that cannot go on: what happened, and what to do about it, in one or two sentences."""
+
+
+# --- environments
+
+
+def pin(package: str) -> str:
+    """The line "package==version" of the requirements files."""
+    for name in ("core/requirements.txt", "tests/requirements.txt"):
+        found = re.search(rf"^{package}==\S+", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found.group()
+    raise BuildError(f"No pinned version of {package} in core/requirements.txt or tests/requirements.txt.")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment under .envs/: the pip calls that fill it, in order, and the imports that must then work."""
+
+    name: str
+    installs: tuple[tuple[str, ...], ...]
+    check: str
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / ".envs" / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    def stamp(self) -> str:
+        """A digest of everything the environment was made from."""
+        parts = [sys.version, self.check]
+        for argument in (argument for call in self.installs for argument in call):
+            file = ROOT / argument
+            parts.append(file.read_text(encoding="utf-8") if file.is_file() else argument)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def ensure(self) -> Path:
+        """Make the environment or catch up with changed pins where needed; returns its Python. Raises BuildError."""
+        done, making = self.folder / ".stamp", self.folder / ".making"
+        if done.is_file() and done.read_text(encoding="utf-8") == self.stamp() and not making.exists():
+            return self.python
+        started = time.monotonic()
+        if self.python.exists() and not making.exists():
+            say(f"environment {self.name}: catching up with the pinned versions ...")
+        else:
+            say(f"environment {self.name}: making it, once; this takes some minutes ...")
+            if self.folder.exists():
+                shutil.rmtree(self.folder)  # half made: a run before this one was interrupted
+            self.folder.mkdir(parents=True)
+            making.touch()
+            self._call([sys.executable, "-m", "venv", str(self.folder)])
+        done.unlink(missing_ok=True)
+        for call in self.installs:
+            self._call([str(self.python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *call])
+        self._call([str(self.python), "-c", self.check])
+        making.unlink(missing_ok=True)
+        done.write_text(self.stamp(), encoding="utf-8")
+        say(f"environment {self.name}: ready after {time.monotonic() - started:.0f} s")
+        return self.python
+
+    def _call(self, command: list[str]) -> None:
+        """Run one step with its output in .envs/NAME.log; a failure becomes a BuildError that names the remedy."""
+        log = self.folder.with_suffix(self.folder.suffix + ".log")
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+        log.write_text(f"{command}\n{result.stdout}\n{result.stderr}", encoding="utf-8")
+        if result.returncode:
+            tail = "\n".join(f"    {line}" for line in (result.stdout + result.stderr).strip().splitlines()[-8:])
+            raise BuildError(
+                f"The environment {self.name} could not be made.\n{tail}\n  {remedy(result.stdout + result.stderr)}\n"
+                f"  The whole output is in {log.relative_to(ROOT)}."
+            )
+
+
+def remedy(output: str) -> str:
+    """What to do about a failed pip, venv or import, from what it printed."""
+    library = re.search(r"(lib\S+\.so[.\d]*): cannot open shared object", output)
+    if library:
+        table = (ROOT / ".ci/libraries.txt").read_text(encoding="utf-8")
+        rows = dict(line.split()[:2] for line in table.splitlines() if line and not line.startswith("#"))
+        return (
+            f"Blender needs the system library {library.group(1)}. On Debian and Ubuntu: "
+            f"sudo apt-get install -y --no-install-recommends {' '.join(rows.values())}"
+        )
+    if "ensurepip" in output:
+        return "Python's venv module is incomplete. On Debian and Ubuntu: sudo apt-get install python3.11-venv"
+    if "No space left" in output:
+        return "The disk is full: the core takes about 2 GB (more with a GPU's torch), each Blender about 1 GB."
+    if re.search(r"Failed to establish|name resolution|Max retries|timed out|ProxyError|from versions: none", output):
+        return "The package index could not be reached: check the network or pip's proxy and index settings, run again."
+    if "No matching distribution" in output:
+        return "The package index lacks a pinned version, or has no build of it for this system."
+    return "Run the same command again; if it fails again, delete the environment's folder first."
+
+
+def core_environment() -> Environment:
+    # torch in a call of its own: resolved together with the rest, another build of it can be pulled in.
+    files = ("-r", "core/requirements.txt", "-r", "tests/requirements.txt")
+    return Environment("core", ((pin("torch"),), files), "import numpy, safetensors, scipy, torch, transformers")
+
+
+def blender_environment(series: str) -> Environment:
+    return Environment(f"bpy-{series}", ((f"bpy=={BLENDERS[series]}", pin("pytest")),), "import bpy, numpy")
+
+
+def child_environment(core_python: Path) -> dict[str, str]:
+    """The process environment of tests, demo and measures: which Python runs the core, UTF-8 whatever the locale."""
+    return {**os.environ, "MGPT3_PYTHON": str(core_python), "PYTHONUTF8": "1"}
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+# --- test
+
+
+def imports_bpy(file: Path) -> bool:
+    """Whether a Python file imports bpy, at its top, in a function, or through pytest.importorskip("bpy").
+
+    This one question sorts everything here: a test that imports bpy runs in Blender's environments, every other
+    test in the core's (tests/conftest.py asks the same); mypy reads the files that do not import it.
+    """
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("importorskip") and node.args:
+            names = [ast.unparse(node.args[0]).strip("'\"")]
+        if any(name.split(".")[0] in ("bpy", "mathutils") for name in names):
+            return True
+    return False
+
+
+@dataclass
+class Outcome:
+    """One row of the closing table."""
+
+    name: str
+    seconds: float
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    note: str = ""
+
+
+def run_limited(command: list[str], minutes: float, environment: dict[str, str]) -> int | None:
+    """Run a command in the project's root; its exit code, or None when it was killed at its time limit."""
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=os.name != "nt")
+    try:
+        return process.wait(minutes * 60)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+        if os.name == "nt":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)  # workers it started go with it
+        process.wait()
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return None
+
+
+def run_check(name: str, command: list[str]) -> Outcome:
+    started = time.monotonic()
+    say(f"\n--- {name}")
+    code = run_limited(command, TEST_MINUTES, dict(os.environ))
+    return Outcome(name, time.monotonic() - started, passed=int(code == 0), failed=int(code != 0))
+
+
+def run_pytest(name: str, python: Path, core_python: Path, arguments: list[str]) -> Outcome:
+    """The tests of one environment. A run that crashes or hangs before it can report counts as one failure."""
+    say(f"\n--- tests in {name}")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mgpt3-test-") as folder:
+        report = Path(folder) / "report.xml"
+        user = Path(folder) / "blender-user"  # tests never see or touch the settings of whoever runs them
+        environment = {**child_environment(core_python), "BLENDER_USER_RESOURCES": str(user)}
+        command = [str(python), "-m", "pytest", f"--junitxml={report}", *arguments]
+        code = run_limited(command, TEST_MINUTES, environment)
+        outcome = Outcome(name, time.monotonic() - started)
+        if report.is_file():
+            suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
+            total, failures, errors, outcome.skipped = (
+                sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+            )
+            outcome.failed = failures + errors
+            outcome.passed = max(0, total - outcome.failed - outcome.skipped)
+    if code not in (0, 5) and not outcome.failed:  # 5: this environment has none of the tests that were asked for
+        outcome.failed = 1
+        outcome.note = f"killed after {TEST_MINUTES} minutes" if code is None else f"ended with exit code {code}"
+    return outcome
+
+
+def command_test(options: argparse.Namespace) -> int:
+    core = core_environment().ensure()
+    blenders = {series: blender_environment(series).ensure() for series in (BLENDERS if options.all else ["4.5"])}
+    outcomes: list[Outcome] = []
+    if not options.pytest:
+        typed = [str(file) for file in sorted((ROOT / "mgpt3_blender").rglob("*.py")) if not imports_bpy(file)]
+        outcomes.append(run_check("ruff check", [str(core), "-m", "ruff", "check", "."]))
+        outcomes.append(run_check("ruff format", [str(core), "-m", "ruff", "format", "--check", "."]))
+        outcomes.append(run_check("mypy", [str(core), "-m", "mypy", "build.py", "core", *typed]))
+    outcomes.append(run_pytest("core", core, core, options.pytest))
+    outcomes += [run_pytest(f"Blender {series}", python, core, options.pytest) for series, python in blenders.items()]
+    say("\n" + "-" * 72)
+    for row in outcomes:
+        counts = f"{row.passed} passed, {row.failed} failed, {row.skipped} skipped"
+        say(f"{row.name:<14}{counts:<40}{row.seconds:6.1f} s  {row.note}")
+    passed, failed, skipped = (sum(getattr(row, key) for row in outcomes) for key in ("passed", "failed", "skipped"))
+    if not passed + failed:
+        say("No test matches.")
+    say(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return int(failed > 0 or not passed + failed)
+
+
+# --- zip
+
+
+def zip_members() -> dict[str, Path]:
+    """Name in the zip -> file, of the extension: the add-on at the root, the core beside it as plain files."""
+    members = {"blender_manifest.toml": ROOT / "blender_manifest.toml", "LICENSE": ROOT / "LICENSE"}
+    for folder, base in ((ROOT / "mgpt3_blender", ROOT / "mgpt3_blender"), (ROOT / "core", ROOT)):
+        for file in sorted(folder.rglob("*")):
+            name = file.relative_to(base).as_posix()
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(base).parts)
+            foreign = name.startswith("core/weights/") and not name.startswith("core/weights/compact/")
+            if file.is_file() and not hidden and not foreign and file.suffix != ".pyc":
+                members[name] = file
+    return members
+
+
+def build_zip(folder: Path) -> Path:
+    """Write the extension's zip into `folder`. The same files give the same bytes, whenever and wherever built."""
+    import tomllib  # not before the version of Python is known to have it
+
+    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{manifest['id']}-{manifest['version']}.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, file in sorted(zip_members().items()):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # one system's file attributes everywhere, else Windows builds other bytes
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, file.read_bytes(), compresslevel=9)
+    return target
+
+
+def validator(python: Path) -> Path:
+    """Blender's own command-line tool for extensions, inside the bpy wheel of the environment `python` belongs to."""
+    return next(python.parent.parent.rglob("scripts/addons_core/bl_pkg/cli/blender_ext.py"))
+
+
+def command_zip(options: argparse.Namespace) -> int:
+    python = blender_environment("4.5").ensure()
+    target = build_zip(options.out.resolve())
+    result = subprocess.run([str(python), str(validator(python)), "validate", str(target)])
+    size = target.stat().st_size / 1e6
+    say(f"{target}: {size:.1f} MB, {len(zip_members())} files")
+    if result.returncode:
+        raise BuildError("Blender's validator rejects the zip; its reasons are above.")
+    if size >= ZIP_LIMIT_MB:
+        raise BuildError(f"The zip is {size:.1f} MB; an extension of this project stays under {ZIP_LIMIT_MB} MB.")
+    return 0
+
+
+# --- demo, measure, train
+
+
+def in_blender(module: str, arguments: list[str]) -> int:
+    """Run a module of the add-on beside bpy 4.5, the core at its service."""
+    core, python = core_environment().ensure(), blender_environment("4.5").ensure()
+    environment = child_environment(core)
+    environment.setdefault("BLENDER_USER_RESOURCES", str(ROOT / ".envs" / "blender-user"))
+    return subprocess.call([str(python), "-u", "-m", module, *arguments], cwd=ROOT, env=environment)
+
+
+def command_demo(options: argparse.Namespace) -> int:
+    out = options.out.resolve()
+    arguments = [f"--seconds={options.seconds}", f"--seed={options.seed}", f"--out={out}"]
+    return in_blender("mgpt3_blender.demo", [*arguments, "--", options.prompt])
+
+
+def command_measure(options: argparse.Namespace) -> int:
+    arguments = [f"--json={options.json.resolve()}"] if options.json else []
+    return in_blender("mgpt3_blender.measure", [options.what, *arguments])
+
+
+def command_train(options: argparse.Namespace) -> int:
+    core = core_environment().ensure()
+    return subprocess.call([str(core), "-u", "-m", "core", "train", *options.arguments], cwd=ROOT)
+
+
+def parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(prog="build.py", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
+    commands = top.add_subparsers(dest="command", required=True, metavar="demo | test | zip | measure | train")
+
+    demo = commands.add_parser("demo", help="prompt -> demo.blend, demo.mp4 and contact_sheet.png")
+    demo.add_argument("prompt", help="what the character does, in one sentence")
+    demo.add_argument("--seconds", type=float, default=4.0, help="length, 1 to 9.8 (default 4)")
+    demo.add_argument("--seed", type=int, default=7, help="another seed, another take (default 7)")
+    demo.add_argument("--out", type=Path, default=ROOT / "out", help="folder to write to (default out)")
+    demo.set_defaults(run=command_demo)
+
+    rest = "Any other argument goes to pytest; then only tests run, no lint and no types."
+    test = commands.add_parser("test", help="lint, types and tests", epilog=rest)
+    test.add_argument("--all", action="store_true", help="Blender 4.2 LTS and 5.0 as well as 4.5 LTS")
+    test.set_defaults(run=command_test)
+
+    make_zip = commands.add_parser("zip", help="the extension, checked by Blender's own validator")
+    make_zip.add_argument("--out", type=Path, default=ROOT / "dist", help="folder to write to (default dist)")
+    make_zip.set_defaults(run=command_zip)
+
+    measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
+    measure.add_argument("what", choices=["speed"], help="speed: baking, retargeting, generating, captioning")
+    measure.add_argument("--json", type=Path, help="also write the figures to this file")
+    measure.set_defaults(run=command_measure)
+
+    train = commands.add_parser("train", help="train a model: arguments as for `python -m core train`", add_help=False)
+    train.add_argument("arguments", nargs=argparse.REMAINDER)
+    train.set_defaults(run=command_train)
+    return top
+
+
+def main(arguments: list[str]) -> int:
+    if sys.version_info[:2] != PYTHON:
+        right = shutil.which("python3.11")
+        if right is None:
+            found = "{}.{}".format(*sys.version_info[:2])
+            say(f"error: this is Python {found} and Blender's wheels need 3.11. Install it, run python3.11 build.py.")
+            return 2
+        return subprocess.call([right, str(Path(__file__).resolve()), *arguments])
+    rest: list[str] = []
+    if arguments[:1] == ["train"]:  # every option after it belongs to the core, --help too
+        options = argparse.Namespace(run=command_train, command="train", arguments=arguments[1:])
+    else:
+        options, rest = parser().parse_known_args(arguments)
+    if rest and options.command != "test":
+        parser().error(f"unknown arguments: {' '.join(rest)}")
+    options.pytest = rest
+    try:
+        return options.run(options)
+    except BuildError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
