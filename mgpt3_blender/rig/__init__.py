@@ -1,0 +1,1 @@
+"""Motion onto characters and back: which bone plays which joint, the solve, the keys."""
