@@ -23,8 +23,9 @@ import build  # noqa: E402
 HAS_BPY = importlib.util.find_spec("bpy") is not None
 ended: list[int] = []
 
-# Before bpy is first imported: tests neither see nor touch the settings of whoever runs them.
-os.environ.setdefault("BLENDER_USER_RESOURCES", tempfile.mkdtemp(prefix="mgpt3-blender-user-"))
+if HAS_BPY and "BLENDER_USER_RESOURCES" not in os.environ:
+    # Before bpy is first imported: tests neither see nor touch the settings of whoever runs them.
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="mgpt3-blender-user-")
 if build.core_environment().python.exists():
     os.environ.setdefault("MGPT3_PYTHON", str(build.core_environment().python))
 
