@@ -46,9 +46,9 @@ def save_model(model: MotionGPT3, folder: Path, dtype: torch.dtype = torch.float
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype) for k, v in
              model.state_dict().items()}  # fmt: skip
-    # The basis of the linear path and statistics keep their values to the digits that matter in half precision too.
     save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors",
               {"name": model.cfg.name, "licence": model.cfg.licence, "data": model.cfg.data})  # fmt: skip
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it private; a model is there to be read
     model.cfg.save(folder / "config.json")
     model.tokenizer.bpe.backend_tokenizer.save(str(folder / "tokenizer.json"))
 

@@ -19,6 +19,7 @@ from core.train.augment import augmented
 from core.train.autoencoder import reconstruction, train_autoencoder
 from core.train.bimodal import train_bimodal
 from core.train.data import Clip, canonical_bones, load_bundle, mirrored, prepare
+from core.train.polish import polish
 from core.train.tokenizer import train_tokenizer
 
 COPIES = 2
@@ -43,7 +44,9 @@ def load_data(paths: list[Path], count: int, seed: int, cache: Path) -> tuple[li
 
 
 def train_compact(args: argparse.Namespace) -> None:
-    """Autoencoder, then backbone and head on its latents; writes a model folder with half-precision weights."""
+    """Autoencoder, backbone and head on its latents, then the decoder on drawn latents.
+
+    Writes a model folder with half-precision weights."""
     torch.manual_seed(args.seed)
     cfg = compact()
     cfg.licence = args.licence
@@ -66,10 +69,20 @@ def train_compact(args: argparse.Namespace) -> None:
     model = MotionGPT3(cfg, train_tokenizer(captions, args.runs / "tokenizer.json"))
     model.vae = vae
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters", flush=True)
-    train_bimodal(
-        model, train, val, args.runs / "bimodal", steps=args.steps, seed=args.seed,
-        stop_at=args.minutes and 60 * args.minutes,
-    )  # fmt: skip
+    finished = args.runs / "bimodal.pt"
+    if finished.exists():
+        model.load_state_dict(torch.load(finished, weights_only=True))
+    else:
+        train_bimodal(
+            model, train, val, args.runs / "bimodal", steps=args.steps, seed=args.seed,
+            stop_at=args.minutes and 60 * args.minutes,
+        )  # fmt: skip
+        torch.save(model.state_dict(), finished)
+    if args.polish_steps:
+        polish(
+            model, train, val, args.runs / "polish", steps=args.polish_steps, seed=args.seed,
+            stop_at=args.polish_minutes and 60 * args.polish_minutes,
+        )  # fmt: skip
     out = args.out or args.runs / "model"
     save_model(model, out, torch.float16)
     print(json.dumps(prompt_checks(model, seeds=16)), flush=True)
