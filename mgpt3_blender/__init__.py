@@ -1,0 +1,52 @@
+"""MotionGPT3 for Blender: type a prompt and the selected character moves.
+
+Importing the package imports nothing of Blender: the half that knows no bpy (worker, runtime, wire) can be used and
+tested without it. `register` brings in the rest.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+VERSION = "0.1.0"
+
+
+def _modules() -> tuple[ModuleType, ...]:
+    """In the order of registration: each module has `classes`, `register` and `unregister`, or some of them."""
+    from . import cli, handlers, panels, preferences, properties
+    from .operators import generate, setup
+
+    return preferences, properties, generate, setup, panels, cli, handlers
+
+
+def register() -> None:
+    """Register everything, or where that fails nothing."""
+    import bpy
+
+    done: list[ModuleType] = []
+    try:
+        for module in _modules():
+            done.append(module)
+            for cls in getattr(module, "classes", ()):
+                bpy.utils.register_class(cls)
+            if hasattr(module, "register"):
+                module.register()
+    except Exception:
+        _unregister(done)
+        raise
+
+
+def unregister() -> None:
+    """Take everything back and end the worker."""
+    _unregister(list(_modules()))
+
+
+def _unregister(modules: list[ModuleType]) -> None:
+    import bpy
+
+    for module in reversed(modules):
+        if hasattr(module, "unregister"):
+            module.unregister()
+        for cls in reversed(getattr(module, "classes", ())):
+            if cls.is_registered:
+                bpy.utils.unregister_class(cls)

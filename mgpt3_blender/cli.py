@@ -1,0 +1,128 @@
+"""`blender --command mgpt3 …`: the add-on without a window."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import bpy
+
+from . import jobs
+from .errors import UserError
+from .operators.running import print_progress
+
+COMMAND = "mgpt3"
+
+
+def parser() -> argparse.ArgumentParser:
+    """What `blender --command mgpt3` understands."""
+    from .generate import MAX_SECONDS, MAX_SEED, MAX_VARIATIONS, MIN_SECONDS
+
+    top = argparse.ArgumentParser(prog=f"blender --command {COMMAND}", description="MotionGPT3: motion from prompts.")
+    commands = top.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("generate", help="a motion from a prompt, as an action on a character")
+    one.add_argument("--prompt", required=True, help="what the character does")
+    who = one.add_mutually_exclusive_group()
+    who.add_argument("--character", metavar="NAME", help="the armature object; default: the active or only one")
+    who.add_argument("--mannequin", action="store_true", help="add the built-in mannequin and use it")
+    one.add_argument("--blend", metavar="FILE", type=Path, help="open this file first")
+    one.add_argument("--blend-out", metavar="FILE", type=Path, help="save the result to this file")
+    one.add_argument("--seconds", type=float, default=4.0, help=f"{MIN_SECONDS:g} to {MAX_SECONDS:g} (default 4)")
+    one.add_argument("--seed", type=int, default=0, help=f"0 to {MAX_SEED} (default 0)")
+    one.add_argument("--variations", type=int, default=1, help=f"1 to {MAX_VARIATIONS} (default 1)")
+    one.add_argument("--guidance", type=float, help="how closely to follow the prompt (default: the model's)")
+    one.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
+    one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
+    one.add_argument("--json", action="store_true", help="print what was made as JSON")
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 1 an error that was printed, 2 wrong arguments."""
+    try:
+        options = parser().parse_args(list(arguments))
+    except SystemExit as end:  # argparse has printed why; Blender is to end by itself
+        return int(end.code or 0)
+    try:
+        return _generate(options)
+    except UserError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(error.remedy, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Cancelled.", file=sys.stderr)
+        return 1
+    finally:
+        jobs.stop_worker()
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from .generate import generate_for_character
+
+    if options.blend is not None:
+        if not options.blend.is_file():
+            raise UserError("file_missing", f"There is no file {options.blend}.", "Check its name.")
+        bpy.ops.wm.open_mainfile(filepath=str(options.blend.resolve()), load_ui=False)
+    scene = bpy.context.scene
+    outcome = generate_for_character(
+        _character(options, scene),
+        options.prompt,
+        scene=scene,
+        seconds=options.seconds,
+        seed=options.seed,
+        variations=options.variations,
+        guidance=options.guidance,
+        steps=options.steps,
+        start_frame=options.start_frame,
+        create_mannequin=options.mannequin,
+        progress=print_progress,
+    )
+    if options.blend_out is not None:
+        options.blend_out.parent.mkdir(parents=True, exist_ok=True)
+        bpy.ops.wm.save_as_mainfile(filepath=str(options.blend_out.resolve()), check_existing=False)
+    for warning in outcome.warnings:
+        print(f"Note: {warning}", file=sys.stderr)
+    if options.json:
+        made = [{"action": a.name, "frames": list(a.frame_range), "seed": a["mgpt3_seed"]} for a in outcome.actions]
+        print(json.dumps({"character": outcome.armature.name, "actions": made}, ensure_ascii=False), flush=True)
+    else:
+        print(outcome.line, flush=True)
+    return 0
+
+
+def _character(options: argparse.Namespace, scene: bpy.types.Scene) -> bpy.types.Object | None:
+    if options.mannequin:
+        from .mannequin import create_mannequin
+
+        return create_mannequin(bpy.context)
+    if options.character is None:
+        return None
+    found = scene.objects.get(options.character)
+    if found is None or found.type != "ARMATURE":
+        armatures = ", ".join(f'"{o.name}"' for o in scene.objects if o.type == "ARMATURE")
+        raise UserError(
+            "no_character",
+            f'There is no armature "{options.character}" in the scene.',
+            f"Armatures there are: {armatures}." if armatures else "Use --mannequin to add the built-in one.",
+        )
+    return found
+
+
+_handle: object = None
+
+
+def register() -> None:
+    global _handle
+    _handle = bpy.utils.register_cli_command(COMMAND, main)
+
+
+def unregister() -> None:
+    # One that stays registered crashes Blender when it quits.
+    global _handle
+    if _handle is not None:
+        bpy.utils.unregister_cli_command(_handle)
+        _handle = None

@@ -1,0 +1,47 @@
+"""How the worker fails, in words: what the core reported, or how its process ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .child import describe_exit
+from .errors import UserError
+
+_MISSING_MODULE = "No module named "
+
+
+class WorkerError(UserError):
+    """An error of the worker or reported by the core.
+
+    Attributes: code, message, remedy as UserError; details (the log's tail or the core's traceback); log (its path).
+    """
+
+    def __init__(self, code: str, message: str, remedy: str = "", details: str = "", log: Path | None = None) -> None:
+        super().__init__(code, message, remedy)
+        self.details = details
+        self.log = log
+
+
+def crash_error(returncode: int | None, tail: Sequence[str], log: Path) -> WorkerError:
+    """The error for a process that ended while it was needed: what happened, from its exit code and its last words."""
+    details = "\n".join(tail)
+    for line in reversed(tail):
+        if _MISSING_MODULE in line:
+            name = line.split(_MISSING_MODULE, 1)[1].strip(" '\"").split(";")[0].strip(" '\"")
+            return WorkerError(
+                "packages_missing",
+                f"The Python chosen for the motion model lacks the package {name}.",
+                "Press Set Up in the add-on's preferences.",
+                details,
+                log,
+            )
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "")
+    words = f" Its last words: {last[:200]}" if last and (returncode or 0) > 0 else ""
+    return WorkerError(
+        "worker_crashed",
+        f"The motion model stopped unexpectedly: {describe_exit(returncode)}. Nothing was changed.{words}",
+        "Generate again: it starts anew. If it happens again, open the log.",
+        details,
+        log,
+    )

@@ -1,0 +1,238 @@
+"""The request under way: one at a time, from its start to its result in the scene.
+
+The window polls (`pump`, from a modal operator's timer); background mode, the command line and tests block
+(`run_blocking`). What a job does with its answer is its `apply`, which runs in Blender's main thread and looks its
+objects up anew: between asking and answering a file may be undone, renamed in or emptied.
+"""
+
+from __future__ import annotations
+
+import atexit
+import enum
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import UserError
+from .failure import WorkerError
+from .worker import Failure, Launch, Progress, Result, Worker
+
+
+class State(enum.Enum):
+    WAITING = "waiting"  # not sent yet
+    RUNNING = "running"
+    READY = "ready"  # answered, to be applied as soon as the editing mode allows
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = (State.DONE, State.FAILED, State.CANCELLED)
+
+
+@dataclass
+class Job:
+    """A request and what to do with its answer.
+
+    Args:
+        title: for the user, e.g. "Generate".
+        method, params: of the worker's request.
+        apply: answer -> an object with a `line` for the user; in the main thread; may raise UserError, having changed
+            nothing then.
+    """
+
+    title: str
+    method: str
+    params: dict
+    apply: Callable[[object], object]
+    state: State = State.WAITING
+    fraction: float = 0.0
+    message: str = "Starting the motion model"
+    error: UserError | None = None
+    outcome: object = None
+    reply: object = None
+    id: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+@dataclass
+class View:
+    """What the panel shows; drawing reads this and nothing else."""
+
+    job: Job | None = None
+    line: str = ""
+    warnings: tuple[str, ...] = ()
+    error: UserError | None = None
+
+
+view = View()
+_worker: Worker | None = None
+
+
+def busy() -> bool:
+    """Whether a request is under way."""
+    return view.job is not None and not view.job.ended
+
+
+def worker(launch: Launch | None = None) -> Worker:
+    """The warm worker; another one where the settings changed since.
+
+    Raises UserError where it is not set up.
+    """
+    global _worker
+    if launch is None:
+        from .preferences import launch as current_launch
+
+        launch = current_launch()
+    if _worker is None or _worker.launch != launch:
+        if _worker is None:
+            atexit.register(stop_worker)
+        else:
+            _worker.stop()
+        _worker = Worker(launch)
+    return _worker
+
+
+def stop_worker() -> None:
+    """End the worker process. The next request starts one again."""
+    global _worker
+    if _worker is not None:
+        _worker.stop()
+        _worker = None
+        atexit.unregister(stop_worker)
+
+
+def start(job: Job, launch: Launch | None = None) -> None:
+    """Send a job's request; returns at once. How the core is started comes from the preferences, if not given.
+
+    Raises UserError: "busy", or that the worker cannot be started.
+    """
+    if busy():
+        raise UserError("busy", "Another motion is being made.", "Wait for it, or cancel it.")
+    view.job, view.line, view.warnings, view.error = job, "", (), None
+    try:
+        job.id = worker(launch).request(job.method, job.params)
+    except UserError as error:
+        _fail(job, error)
+        raise
+    job.state = State.RUNNING
+
+
+def pump(*, may_apply: bool = True) -> bool:
+    """Take in what the worker said; True where something that is shown has changed. Never blocks.
+
+    Args:
+        may_apply: False while the scene cannot take a result (a mode with an undo of its own): the answer waits.
+    """
+    job = view.job
+    if job is None or job.ended or _worker is None:
+        return False
+    before = (job.state, job.fraction, job.message)
+    for event in _worker.poll():
+        if event.id != job.id:
+            continue
+        if isinstance(event, Progress):
+            job.fraction, job.message = event.fraction, event.message
+        elif isinstance(event, Result):
+            job.state, job.reply, job.fraction = State.READY, event.value, 1.0
+        elif isinstance(event, Failure):
+            _end_by_failure(job, event.error)
+    if job.state is State.READY:
+        if may_apply:
+            _apply(job)
+        else:
+            job.message = "Ready: leave this editing mode to put the motion on the character"
+    return before != (job.state, job.fraction, job.message)
+
+
+def cancel(line: str = "Cancelled. Nothing was changed.") -> None:
+    """End the job under way; its result will never arrive, whatever the worker still sends."""
+    job = view.job
+    if job is None or job.ended:
+        return
+    if _worker is not None and job.id is not None:
+        _worker.cancel(job.id)
+    job.state, job.reply = State.CANCELLED, None
+    view.line = line
+
+
+def run_blocking(
+    job: Job,
+    launch: Launch | None = None,
+    *,
+    progress: Callable[[float, str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Start a job and see it through; for background mode. Ctrl-C cancels.
+
+    Raises UserError; code "cancelled" where it was cancelled.
+    """
+    start(job, launch)
+    told: tuple[float, str] | None = None
+
+    def tell(fraction: float, message: str) -> None:
+        nonlocal told
+        job.fraction, job.message = fraction, message
+        if progress is not None and told != (fraction, message):
+            told = (fraction, message)
+            progress(fraction, message)
+
+    assert _worker is not None
+    assert job.id is not None
+    try:
+        tell(0.0, job.message)
+        job.reply = _worker.wait(job.id, progress=tell, cancelled=cancelled)
+    except WorkerError as error:
+        _end_by_failure(job, error)
+        raise
+    except BaseException:
+        cancel()
+        raise
+    _apply(job)
+    if job.error is not None:
+        raise job.error
+
+
+def reset() -> None:
+    """Forget the job and what is shown: another file is being loaded, or the add-on goes."""
+    cancel("")
+    view.job, view.line, view.warnings, view.error = None, "", (), None
+
+
+def _apply(job: Job) -> None:
+    reply, job.reply = job.reply, None
+    try:
+        job.outcome = job.apply(reply)
+    except UserError as error:
+        _fail(job, error)
+    except Exception as error:  # a bug of ours: shown and logged, and the job is over all the same
+        traceback.print_exc(file=sys.stderr)
+        _fail(
+            job,
+            UserError(
+                "internal_error",
+                f"The motion could not be put on the character ({type(error).__name__}: {error}).",
+                "Please report this with the text in the system console.",
+            ),
+        )
+    else:
+        job.state = State.DONE
+        view.line = str(getattr(job.outcome, "line", ""))
+        view.warnings = tuple(getattr(job.outcome, "warnings", ()))
+
+
+def _end_by_failure(job: Job, error: UserError) -> None:
+    if error.code == "cancelled":
+        job.state, job.error = State.CANCELLED, error
+        view.line = "Cancelled. Nothing was changed."
+    else:
+        _fail(job, error)
+
+
+def _fail(job: Job, error: UserError) -> None:
+    job.state, job.error = State.FAILED, error
+    view.error = error

@@ -1,0 +1,175 @@
+"""Generate, cancel, and the results: from a prompt to keys on the character."""
+
+from __future__ import annotations
+
+import random
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from .. import jobs, results
+from ..errors import UserError
+from ..generate import MAX_SEED, character_job, find_character
+from .running import APPLICABLE_MODES, JobOperator, redraw, report
+
+
+class MGPT3_OT_generate(JobOperator, bpy.types.Operator):
+    """Make a motion from the prompt and put it on the character as a new action, from the current frame on"""
+
+    bl_idname = "mgpt3.generate"
+    bl_label = "Generate Motion"
+    bl_options = {"UNDO"}
+
+    create_mannequin: BoolProperty(
+        name="Add Mannequin",
+        description="Add the built-in mannequin where the scene has no character",
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        if properties.create_mannequin:
+            return "Add the built-in mannequin to the scene and make it move to the prompt"
+        return cls.__doc__ or ""
+
+    def make_job(self, context: bpy.types.Context) -> jobs.Job:
+        settings = context.scene.mgpt3
+        request = settings.request()
+        request.check()
+        armature = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        return character_job(request, context.scene, armature, create_mannequin=self.create_mannequin)
+
+
+class MGPT3_OT_cancel(bpy.types.Operator):
+    """Stop making this motion. Nothing is changed"""
+
+    bl_idname = "mgpt3.cancel"
+    bl_label = "Cancel Motion"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.busy()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.cancel()
+        redraw(context)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_seed_dice(bpy.types.Operator):
+    """Throw the dice: another seed for another take"""
+
+    bl_idname = "mgpt3.seed_dice"
+    bl_label = "New Seed"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.mgpt3.seed = random.SystemRandom().randint(0, MAX_SEED)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_add_mannequin(bpy.types.Operator):
+    """Add the built-in mannequin: a simple character that takes every motion"""
+
+    bl_idname = "mgpt3.add_mannequin"
+    bl_label = "Add Mannequin"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Go to Object Mode first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        from ..mannequin import create_mannequin
+
+        create_mannequin(context)
+        return {"FINISHED"}
+
+
+class _ResultOperator:
+    """Mixin: an operator on one of the character's motions, named by its action."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def target(self, context: bpy.types.Context) -> tuple[bpy.types.Object, bpy.types.Action]:
+        """The character and the action. Raises UserError where the action is no motion of the character."""
+        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        action = bpy.data.actions.get(self.action)  # type: ignore[attr-defined]
+        if character is None or action is None or not results.belongs(action, character):
+            raise UserError("no_result", "This motion is no longer there.", "Choose another one in the list.")
+        return character, action
+
+
+class MGPT3_OT_result_show(_ResultOperator, bpy.types.Operator):
+    """Let the character play this motion"""
+
+    bl_idname = "mgpt3.result_show"
+    bl_label = "Show Motion"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            results.activate(*self.target(context))
+        except UserError as error:
+            return report(self, error)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_result_remove(_ResultOperator, bpy.types.Operator):
+    """Delete this motion from the file"""
+
+    bl_idname = "mgpt3.result_remove"
+    bl_label = "Remove Motion"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            results.remove(*self.target(context))
+        except UserError as error:
+            return report(self, error)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_result_reuse(_ResultOperator, bpy.types.Operator):
+    """Take this motion's prompt, duration and seed over into the panel"""
+
+    bl_idname = "mgpt3.result_reuse"
+    bl_label = "Use Its Prompt and Seed"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            _, action = self.target(context)
+        except UserError as error:
+            return report(self, error)
+        settings = context.scene.mgpt3
+        settings.prompt = str(action[results.PROMPT])
+        settings.seed = int(action[results.SEED])
+        settings.seconds = float(action.get("mgpt3_seconds", settings.seconds))
+        return {"FINISHED"}
+
+
+classes = (
+    MGPT3_OT_generate,
+    MGPT3_OT_cancel,
+    MGPT3_OT_seed_dice,
+    MGPT3_OT_add_mannequin,
+    MGPT3_OT_result_show,
+    MGPT3_OT_result_remove,
+    MGPT3_OT_result_reuse,
+)

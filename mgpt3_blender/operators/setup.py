@@ -1,0 +1,215 @@
+"""Set up, check and remove the environment of the core; open its log and the preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty
+
+from .. import jobs, preferences, pythons, runtime, upkeep
+from ..errors import UserError
+from ..worker import Launch
+from .running import print_progress, redraw
+
+TICK = 0.2
+
+
+def setup_work() -> upkeep.Work:
+    """The set-up as the preferences have it now, to be run in a thread: nothing of Blender is read in it."""
+    chosen = preferences.settings()
+    folder, requirements, log = preferences.environment_folder(), preferences.requirements(), preferences.setup_log()
+    own, online = preferences.blender_pythons(), bool(bpy.app.online_access)
+    package, worker_log = runtime.core_parent(preferences.PACKAGE), preferences.worker_log()
+    cache = preferences.user_folder() / "bytecode"
+
+    def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> str:
+        python = runtime.set_up(
+            folder,
+            requirements,
+            pythons=own,
+            online=online,
+            wheels=Path(chosen.wheels) if chosen.wheels else None,
+            build=chosen.build.lower(),
+            log=log,
+            progress=lambda fraction, message: progress(fraction * 0.95, message),
+            cancelled=cancelled,
+        )
+        progress(0.95, "Starting the model for the first time")
+        launch = Launch(python, package, worker_log, device=chosen.device.lower(), cache=cache)
+        return runtime.ready_line(runtime.check(launch, cancelled=cancelled))
+
+    return work
+
+
+def check_work() -> upkeep.Work:
+    """The check of what is chosen now. Raises UserError where there is no Python to check."""
+    launch = preferences.launch()
+
+    def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> str:
+        progress(0.1, "Starting Python")
+        pythons.validate_python(launch.python)
+        progress(0.3, "Starting the motion model")
+        return runtime.ready_line(runtime.check(launch, cancelled=cancelled))
+
+    return work
+
+
+def begin(operator: bpy.types.Operator, title: str, make: Callable[[], upkeep.Work]) -> set[str]:
+    """Run a task: in a thread with the window alive, or to its end in background mode."""
+    try:
+        work = make()
+        if bpy.app.background:
+            line = upkeep.run(title, lambda progress, cancelled: work(print_progress, cancelled))
+            preferences.refresh()
+            operator.report({"INFO"}, line)
+            return {"FINISHED"}
+        upkeep.start(title, work)
+    except UserError as error:
+        preferences.refresh()
+        if error.code != "busy":
+            upkeep.view.error = error
+        operator.report({"ERROR"}, str(error))
+        return {"CANCELLED"}
+    if not bpy.app.timers.is_registered(_tick):
+        # A timer of the application, not of the window: the task goes on when another file is loaded.
+        bpy.app.timers.register(_tick, first_interval=TICK, persistent=True)
+    return {"FINISHED"}
+
+
+def _tick() -> float | None:
+    ended = upkeep.finish()
+    if ended:
+        preferences.refresh()
+    redraw(bpy.context)
+    return TICK if upkeep.busy() else None
+
+
+class MGPT3_OT_setup(bpy.types.Operator):
+    """Create the add-on's own Python environment and fetch the packages of the motion model into it"""
+
+    bl_idname = "mgpt3.setup"
+    bl_label = "Set Up MotionGPT3"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return not upkeep.busy() and not jobs.busy()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.stop_worker()  # a running one keeps files of the environment open
+        return begin(self, "Set-up", setup_work)
+
+
+class MGPT3_OT_check(bpy.types.Operator):
+    """Start the motion model once and say whether it works, on which device and with which model"""
+
+    bl_idname = "mgpt3.check"
+    bl_label = "Check"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return not upkeep.busy()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return begin(self, "Check", check_work)
+
+
+class MGPT3_OT_setup_cancel(bpy.types.Operator):
+    """Stop the set-up or check"""
+
+    bl_idname = "mgpt3.setup_cancel"
+    bl_label = "Stop"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return upkeep.busy()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        upkeep.cancel()
+        return {"FINISHED"}
+
+
+class MGPT3_OT_remove_environment(bpy.types.Operator):
+    """Delete the add-on's own Python environment from this computer"""
+
+    bl_idname = "mgpt3.remove_environment"
+    bl_label = "Remove Environment"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return not upkeep.busy() and not jobs.busy()
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.stop_worker()
+        try:
+            runtime.remove(preferences.environment_folder())
+        except OSError as error:
+            self.report({"ERROR"}, f"The environment could not be removed: {error.strerror}")
+            return {"CANCELLED"}
+        finally:
+            preferences.refresh()
+        return {"FINISHED"}
+
+
+class MGPT3_OT_open_log(bpy.types.Operator):
+    """Open the log in the system's text editor"""
+
+    bl_idname = "mgpt3.open_log"
+    bl_label = "Open Log"
+    bl_options = {"INTERNAL"}
+
+    log: EnumProperty(
+        name="Log",
+        items=[
+            ("WORKER", "Motion Model", "What the motion model wrote"),
+            ("SETUP", "Set-up", "What the set-up wrote"),
+        ],
+        options={"SKIP_SAVE", "HIDDEN"},
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = preferences.worker_log() if self.log == "WORKER" else preferences.setup_log()
+        if not path.is_file():
+            self.report({"INFO"}, "There is no log yet")
+            return {"CANCELLED"}
+        return bpy.ops.wm.path_open(filepath=str(path))
+
+
+class MGPT3_OT_open_preferences(bpy.types.Operator):
+    """Open the add-on's preferences"""
+
+    bl_idname = "mgpt3.open_preferences"
+    bl_label = "Open Preferences"
+    bl_options = {"INTERNAL"}
+
+    system: bpy.props.BoolProperty(
+        name="System", description="Open Blender's system preferences instead", options={"SKIP_SAVE", "HIDDEN"}
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if self.system:
+            return bpy.ops.screen.userpref_show(section="SYSTEM")
+        return bpy.ops.preferences.addon_show(module=preferences.__package__)
+
+
+classes = (
+    MGPT3_OT_setup,
+    MGPT3_OT_check,
+    MGPT3_OT_setup_cancel,
+    MGPT3_OT_remove_environment,
+    MGPT3_OT_open_log,
+    MGPT3_OT_open_preferences,
+)
+
+
+def unregister() -> None:
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)

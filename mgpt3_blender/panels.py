@@ -1,0 +1,261 @@
+"""The N-panel's tab "MotionGPT3" and the preferences. Drawing reads what is there; it starts and looks up nothing."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from . import jobs, results, upkeep
+from .errors import UserError
+from .generate import find_character
+from .operators.running import APPLICABLE_MODES
+
+# Which buttons fix an error: code -> [(operator, text, properties)].
+_PREFERENCES = ("mgpt3.open_preferences", "Open Preferences", {})
+_LOG = ("mgpt3.open_log", "Open Log", {})
+_SETUP_LOG = ("mgpt3.open_log", "Open Log", {"log": "SETUP"})
+REMEDIES: dict[str, list[tuple[str, str, dict]]] = {
+    "not_set_up": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
+    "packages_missing": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
+    "python_missing": [_PREFERENCES],
+    "python_broken": [_PREFERENCES],
+    "python_unsuitable": [_PREFERENCES],
+    "protocol_mismatch": [_PREFERENCES],
+    "model_missing": [_PREFERENCES],
+    "model_broken": [_PREFERENCES],
+    "device_missing": [_PREFERENCES],
+    "offline": [
+        ("mgpt3.open_preferences", "Open System Preferences", {"system": True}),
+        _PREFERENCES,
+        ("mgpt3.setup", "Set Up Again", {}),
+    ],
+    "worker_crashed": [_LOG],
+    "worker_silent": [_LOG],
+    "internal_error": [_LOG],
+    "network_failed": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
+    "setup_failed": [_SETUP_LOG],
+    "setup_stalled": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
+    "venv_missing": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
+    "disk_full": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
+}
+
+
+def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
+    """A text over as many lines as the region is wide; Blender's labels do not wrap."""
+    context = bpy.context
+    pixels = context.region.width if context.region else 300
+    scale = context.preferences.system.ui_scale or 1.0  # 0 without a window
+    width = max(int(pixels / (6.6 * scale)) - (9 if icon != "NONE" else 5), 16)
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, width) or [""]):
+        column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"), translate=False)
+
+
+def draw_error(layout: bpy.types.UILayout, error: UserError) -> None:
+    """What went wrong, what to do about it, and where there are any the buttons that do it."""
+    box = layout.box()
+    draw_text(box, error.message, "ERROR")
+    if error.remedy:
+        draw_text(box, error.remedy)
+    for operator, text, properties in REMEDIES.get(error.code, ()):
+        button = box.operator(operator, text=text)
+        for name, value in properties.items():
+            setattr(button, name, value)
+
+
+class _Panel:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "MotionGPT3"
+
+
+class MGPT3_PT_generate(_Panel, bpy.types.Panel):
+    bl_idname = "MGPT3_PT_generate"
+    bl_label = "MotionGPT3"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        settings = context.scene.mgpt3
+        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        layout.prop(settings, "prompt", text="", placeholder="What does the character do?")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(
+            settings,
+            "character",
+            icon="ARMATURE_DATA",
+            placeholder=character.name if character is not None else "Mannequin",
+        )
+        column.prop(settings, "seconds")
+        row = column.row(align=True)
+        row.prop(settings, "seed")
+        row.operator("mgpt3.seed_dice", text="", icon="FILE_REFRESH")
+        column.prop(settings, "variations")
+        row = column.row(align=True, heading="Guidance")
+        row.prop(settings, "use_guidance", text="")
+        value = row.row(align=True)
+        value.active = settings.use_guidance
+        value.prop(settings, "guidance", text="")
+        self._draw_action(context, character)
+
+    def _draw_action(self, context: bpy.types.Context, character: bpy.types.Object | None) -> None:
+        layout = self.layout
+        job = jobs.view.job
+        if job is not None and not job.ended:
+            row = layout.row(align=True)
+            row.scale_y = 1.4
+            row.progress(factor=job.fraction, text=job.message)
+            row.operator("mgpt3.cancel", text="", icon="X")
+            return
+        if upkeep.busy():
+            draw_task(layout)
+            return
+        if upkeep.view.missing is not None:  # a set-up that failed says more than that there is none
+            draw_error(layout, upkeep.view.error or upkeep.view.missing)
+            return
+        row = layout.row()
+        row.scale_y = 1.4
+        empty = character is None and not any(o.type == "ARMATURE" for o in context.scene.objects)
+        button = row.operator("mgpt3.generate", text="Add Mannequin and Generate" if empty else "Generate", icon="PLAY")
+        button.create_mannequin = empty
+        if context.mode not in APPLICABLE_MODES:
+            draw_text(layout, "Go to Object or Pose Mode to generate.", "INFO")
+        if jobs.view.error is not None:
+            draw_error(layout, jobs.view.error)
+        elif jobs.view.line:
+            draw_text(layout, jobs.view.line, "CHECKMARK")
+        for warning in jobs.view.warnings:
+            draw_text(layout, warning, "ERROR")
+
+
+class MGPT3_UL_results(bpy.types.UIList):
+    """The file's actions, of which only the character's results are shown, the newest first."""
+
+    def draw_item(
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: bpy.types.Object,
+        item: bpy.types.Action,
+        icon: int,
+        active_data: bpy.types.PropertyGroup,
+        active_property: str,
+        index: int = 0,
+    ) -> None:
+        row = layout.row(align=True)
+        shown = active_data.shown == index
+        row.label(text=item.name, icon="PLAY" if shown else "ACTION", translate=False)
+        seed = row.row(align=True)
+        seed.alignment = "RIGHT"
+        seed.label(text=f"{item.get(results.SEED, 0)}", translate=False)
+        seed.operator("mgpt3.result_remove", text="", icon="X", emboss=False).action = item.name
+
+    def filter_items(
+        self, context: bpy.types.Context, data: bpy.types.BlendData, propname: str
+    ) -> tuple[list[int], list[int]]:
+        settings = context.scene.mgpt3
+        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        actions = getattr(data, propname)
+        wanted = self.filter_name.lower()
+        flags, keys = [], []
+        for index, action in enumerate(actions):
+            fits = character is not None and results.belongs(action, character)
+            fits = fits and (not wanted or wanted in str(action.get(results.PROMPT, "")).lower())
+            flags.append(self.bitflag_filter_item if fits else 0)
+            keys.append((results.sort_key(action), index))
+        order = [0] * len(flags)
+        for place, (_, index) in enumerate(sorted(keys)):
+            order[index] = place
+        return flags, order
+
+
+class MGPT3_PT_results(_Panel, bpy.types.Panel):
+    bl_idname = "MGPT3_PT_results"
+    bl_label = "Motions"
+    bl_parent_id = "MGPT3_PT_generate"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        settings = context.scene.mgpt3
+        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        return character is not None and any(results.belongs(action, character) for action in bpy.data.actions)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        settings = context.scene.mgpt3
+        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        if character is None:
+            return
+        layout.template_list("MGPT3_UL_results", "", bpy.data, "actions", character.mgpt3, "shown", rows=3)
+        data = character.animation_data
+        action = data.action if data else None
+        if action is None or not results.belongs(action, character):
+            return
+        column = layout.column(align=True)
+        draw_text(column, f'"{action[results.PROMPT]}"')
+        draw_text(column, f"{action.get('mgpt3_seconds', 0):.1f} s, seed {action[results.SEED]}")
+        draw_text(column, f"{action.get('mgpt3_model', '')} ({action.get('mgpt3_licence', '')})")
+        layout.operator("mgpt3.result_reuse", icon="LOOP_BACK").action = action.name
+
+
+def draw_task(layout: bpy.types.UILayout) -> None:
+    """The progress of a set-up or check."""
+    task = upkeep.view.task
+    if task is None:
+        return
+    row = layout.row(align=True)
+    row.progress(factor=task.fraction, text=f"{task.title}: {task.message}")
+    row.operator("mgpt3.setup_cancel", text="", icon="X")
+
+
+def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.UILayout) -> None:
+    """The add-on's preferences: Python, model, device, licences."""
+    layout.use_property_decorate = False
+    box = layout.box()
+    box.label(text="Python for the Motion Model", icon="CONSOLE")
+    box.row().prop(preferences, "source", expand=True)
+    column = box.column()
+    column.use_property_split = True
+    if preferences.source == "PRIVATE":
+        column.prop(preferences, "build")
+        column.prop(preferences, "wheels")
+    else:
+        column.prop(preferences, "existing_python")
+    if upkeep.busy():
+        draw_task(box)
+    else:
+        row = box.row()
+        if preferences.source == "PRIVATE":
+            row.operator("mgpt3.setup", text="Set Up" if upkeep.view.missing else "Set Up Again", icon="IMPORT")
+            row.operator("mgpt3.remove_environment", text="Remove", icon="TRASH")
+        row.operator("mgpt3.check", icon="CHECKMARK")
+        row.operator("mgpt3.open_log", text="Log", icon="TEXT").log = "WORKER"
+    if upkeep.view.error is not None:
+        draw_error(box, upkeep.view.error)
+    elif upkeep.view.line:
+        draw_text(box, upkeep.view.line, "CHECKMARK")
+    elif upkeep.view.missing is not None and not upkeep.busy():
+        draw_text(box, str(upkeep.view.missing), "INFO")
+    draw_text(box, f"Log: {upkeep.view.log}")
+    if upkeep.view.overrides:
+        draw_text(box, f"Set in the environment, and stronger: {', '.join(upkeep.view.overrides)}", "INFO")
+    box = layout.box()
+    box.label(text="Model", icon="ARMATURE_DATA")
+    column = box.column()
+    column.use_property_split = True
+    column.prop(preferences, "model")
+    if preferences.model == "FOLDER":
+        column.prop(preferences, "model_folder")
+    column.prop(preferences, "device")
+    box = layout.box()
+    box.label(text="Licences", icon="TEXT")
+    draw_text(box, "Add-on and model program: GPL-3.0-or-later.")
+    draw_text(box, "Compact model: its licence and the data it learnt from are in its model card.")
+    draw_text(box, "Official MotionGPT3 weights, which you fetch yourself: for research only, by their authors' terms.")
+    draw_text(box, "Every motion remembers its model and licence in its action's custom properties.")
+
+
+classes = (MGPT3_PT_generate, MGPT3_PT_results, MGPT3_UL_results)

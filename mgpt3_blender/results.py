@@ -1,0 +1,118 @@
+"""The motions made for a character: which actions they are, which one is shown, switching and removing.
+
+An action is a result when it says how it was made (custom properties "mgpt3_...") and carries the id of a character.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import bpy
+
+from .errors import UserError
+
+PROMPT, SEED, MADE, CHARACTER = "mgpt3_prompt", "mgpt3_seed", "mgpt3_made", "mgpt3_character"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Blender's data by its identity in this session: survives undo and renaming, where a pointer would not."""
+
+    uid: int
+    name: str
+
+    @classmethod
+    def to(cls, data: bpy.types.ID) -> Reference:
+        return cls(data.session_uid, data.name)
+
+    def find(self, among: Iterable[bpy.types.ID]) -> bpy.types.ID | None:
+        """The data itself, or None where it is gone."""
+        return next((data for data in among if data.session_uid == self.uid), None)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The action (and from Blender 4.4 its slot) that an object has at a moment."""
+
+    action: bpy.types.Action | None
+    slot: object | None
+
+    @classmethod
+    def of(cls, obj: bpy.types.Object) -> Binding:
+        data = obj.animation_data
+        return cls(data.action, getattr(data, "action_slot", None)) if data else cls(None, None)
+
+    def restore(self, obj: bpy.types.Object) -> None:
+        data = obj.animation_data
+        if data is None:
+            return
+        data.action = self.action
+        if self.slot is not None:
+            data.action_slot = self.slot
+
+    def keep(self) -> None:
+        """See that the action is saved with the file, though nothing may use it any more."""
+        if self.action is not None and self.action.users == 0:
+            self.action.use_fake_user = True
+
+
+def remember(armature: bpy.types.Object, actions: Iterable[bpy.types.Action]) -> None:
+    """Tie actions to their character and keep them in the file: the ones not shown have no other user."""
+    character = armature.mgpt3
+    if not character.uid:
+        character.uid = uuid.uuid4().hex[:12]
+    for action in actions:
+        action[CHARACTER] = character.uid
+        action.use_fake_user = True
+
+
+def belongs(action: bpy.types.Action, armature: bpy.types.Object) -> bool:
+    """Whether an action is a result for this character."""
+    uid = armature.mgpt3.uid
+    return bool(uid) and action.get(CHARACTER) == uid and PROMPT in action
+
+
+def results_of(armature: bpy.types.Object) -> list[bpy.types.Action]:
+    """The character's results, the newest first; variations made together in their order."""
+    found = [action for action in bpy.data.actions if belongs(action, armature)]
+    return sorted(found, key=sort_key)
+
+
+def sort_key(action: bpy.types.Action) -> tuple[float, str]:
+    return -float(action.get(MADE, 0.0)), action.name
+
+
+def activate(armature: bpy.types.Object, action: bpy.types.Action) -> None:
+    """Show a result: make it the character's action. The one it had stays in the file."""
+    from .action import bind_action
+
+    previous = Binding.of(armature)
+    if previous.action == action:
+        return
+    bind_action(armature, action)
+    previous.keep()
+
+
+def remove(armature: bpy.types.Object, action: bpy.types.Action) -> None:
+    """Delete a result; where it was the one shown, the next one in the list is, or what the character had before.
+
+    Raises UserError("result_in_use") where something else uses it: an NLA strip, another object.
+    """
+    from .rig.apply import remove_motion
+
+    shown = Binding.of(armature).action == action
+    others = action.users - int(action.use_fake_user) - int(shown)
+    if others > 0:
+        raise UserError(
+            "result_in_use",
+            f'"{action.name}" is also used elsewhere, in the NLA or by another object.',
+            "Remove it there first.",
+        )
+    rest = results_of(armature)
+    index = rest.index(action)
+    rest.remove(action)
+    if shown and rest:
+        activate(armature, rest[min(index, len(rest) - 1)])
+    remove_motion(armature, action)  # where it was the last one, what the character had before comes back

@@ -1,0 +1,108 @@
+"""Set-up and check in the background: a thread that works, and what drawing shows of it. Knows nothing of Blender."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .errors import UserError
+
+Work = Callable[[Callable[[float, str], None], Callable[[], bool]], str]
+"""What a task does: (progress, cancelled) -> the line that says how it ended. May raise UserError."""
+
+
+@dataclass
+class Task:
+    """A piece of work under way; fraction is None where how much is left is not known."""
+
+    title: str
+    fraction: float = 0.0
+    message: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    line: str = ""
+    error: UserError | None = None
+
+
+@dataclass
+class View:
+    """What the preferences and the panel show: the task under way, how the last one ended, and what is missing."""
+
+    task: Task | None = None
+    line: str = ""
+    error: UserError | None = None
+    missing: UserError | None = None  # why no request can be made yet, None where one can
+    log: str = ""  # where the worker's log is
+    overrides: tuple[str, ...] = ()  # environment variables that win over the preferences
+
+
+view = View()
+
+
+def busy() -> bool:
+    return view.task is not None
+
+
+def start(title: str, work: Work) -> Task:
+    """Begin a task in a thread. Raises UserError("busy") while there is one."""
+    task = _begin(title)
+    threading.Thread(target=_work, args=(task, work), name=f"mgpt3 {title}", daemon=True).start()
+    return task
+
+
+def run(title: str, work: Work) -> str:
+    """Do a task here and now, for background mode. Returns its line, raises its UserError."""
+    task = _begin(title)
+    _work(task, work)
+    finish()
+    if task.error is not None:
+        raise task.error
+    return task.line
+
+
+def finish() -> bool:
+    """Take in the end of the task; True where it has ended. Called from the main thread."""
+    task = view.task
+    if task is None or not task.done.is_set():
+        return False
+    view.task, view.line, view.error = None, task.line, task.error
+    return True
+
+
+def cancel() -> None:
+    """Ask the task to stop; it ends with the error "cancelled" within a moment."""
+    if view.task is not None:
+        view.task.stop.set()
+        view.task.message = "Stopping"
+
+
+def reset(timeout: float = 2.0) -> None:
+    """Stop the task and forget it: the add-on goes."""
+    task = view.task
+    if task is not None:
+        task.stop.set()
+        task.done.wait(timeout)
+    view.task, view.line, view.error, view.missing = None, "", None, None
+
+
+def _begin(title: str) -> Task:
+    if view.task is not None:
+        raise UserError("busy", f"{view.task.title} is still under way.", "Wait for it, or cancel it.")
+    view.task, view.line, view.error = Task(title), "", None
+    return view.task
+
+
+def _work(task: Task, work: Work) -> None:
+    def tell(fraction: float, message: str) -> None:
+        if not task.stop.is_set():
+            task.fraction, task.message = fraction, message
+
+    try:
+        task.line = work(tell, task.stop.is_set)
+    except UserError as error:
+        task.error = error
+    except Exception as error:  # reported like any other end: a thread has nobody else to tell
+        task.error = UserError("internal_error", f"{task.title} failed ({type(error).__name__}: {error}).", "")
+    finally:
+        task.done.set()
