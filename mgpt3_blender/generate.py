@@ -35,6 +35,7 @@ class Request:
         variations: 1 to 8.
         guidance: how closely to follow the prompt, None for what suits the model.
         steps: sampling steps, None for what suits the model.
+        clean_feet: pin standing feet to the floor; done here, the model does not hear of it.
     """
 
     prompt: str
@@ -43,6 +44,7 @@ class Request:
     variations: int = 1
     guidance: float | None = None
     steps: int | None = None
+    clean_feet: bool = True
 
     def check(self) -> None:
         """Raises UserError where the core would refuse the request: said before anything is started."""
@@ -178,6 +180,7 @@ def apply_reply(
                 start_frame=start,
                 fps=fps,
                 metadata={**_metadata(reply, request, seed), results.MADE: now},
+                foot_lock=request.clean_feet,
             )
             made.insert(0, result.action)
             warnings += [text for text in result.warnings if text not in warnings]
@@ -202,6 +205,7 @@ def generate_for_character(
     variations: int = 1,
     guidance: float | None = None,
     steps: int | None = None,
+    clean_feet: bool = True,
     start_frame: float | None = None,
     create_mannequin: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -222,7 +226,7 @@ def generate_for_character(
     from . import jobs
 
     scene = scene or bpy.context.scene
-    request = Request(prompt, seconds, seed, variations, guidance, steps)
+    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet)
     request.check()
     job = character_job(request, scene, armature, start_frame=start_frame, create_mannequin=create_mannequin)
     jobs.run_blocking(job, progress=progress, cancelled=cancelled)

@@ -99,6 +99,7 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         value = row.row(align=True)
         value.active = settings.use_guidance
         value.prop(settings, "guidance", text="")
+        column.prop(settings, "clean_feet")
         self._draw_action(context, character)
 
     def _draw_action(self, context: bpy.types.Context, character: bpy.types.Object | None) -> None:
@@ -197,6 +198,13 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
         column = layout.column(align=True)
         draw_text(column, f'"{action[results.PROMPT]}"')
         draw_text(column, f"{action.get('mgpt3_seconds', 0):.1f} s, seed {action[results.SEED]}")
+        before, after = (action.get(f"mgpt3_foot_slide{key}_mm", 0.0) for key in ("_before", ""))
+        draw_text(
+            column,
+            f"Foot slide {before:.0f} mm a frame, now {after:.0f}"
+            if before > after
+            else f"Foot slide {after:.0f} mm a frame",
+        )
         draw_text(column, f"{action.get('mgpt3_model', '')} ({action.get('mgpt3_licence', '')})")
         layout.operator("mgpt3.result_reuse", icon="LOOP_BACK").action = action.name
 

@@ -65,18 +65,24 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
     guidance: FloatProperty(
         name="Guidance",
         description="How closely to follow the prompt: 1 is free, high values follow it strictly but move stiffly",
-        default=4.0,
+        default=2.0,
         min=1.0,
         max=15.0,
         step=10,
         precision=1,
         options=set(),
     )
+    clean_feet: BoolProperty(
+        name="Clean Feet",
+        description="Pin each foot where it stands, so that it does not slide over the floor",
+        default=True,
+        options=set(),
+    )
 
     def request(self) -> Request:
         """What the panel asks for."""
         guidance = self.guidance if self.use_guidance else None
-        return Request(self.prompt, self.seconds, self.seed, self.variations, guidance)
+        return Request(self.prompt, self.seconds, self.seed, self.variations, guidance, clean_feet=self.clean_feet)
 
 
 def _shown_index(character: bpy.types.PropertyGroup) -> int:

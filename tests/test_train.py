@@ -161,3 +161,37 @@ def test_train_command_names_a_missing_bundle(tmp_path):
     args = SimpleNamespace(seed=0, licence="none", data=[tmp_path / "no_joints.npz"], runs=tmp_path, composed=0)
     with pytest.raises(CoreError, match=r"no_joints\.npz"):
         train_compact(args)
+
+
+def test_noise_levels_where_the_prompt_is_decided_count():
+    from core.train.bimodal import level_weight
+
+    alpha_bar = torch.tensor([0.999, 0.9, 0.5, 0.1, 0.04])
+    in_latent = level_weight(alpha_bar) * alpha_bar / (1 - alpha_bar)  # weight of the error in the clean latent
+    assert torch.allclose(in_latent[:2], torch.tensor(5.0))
+    assert torch.allclose(in_latent[2:4], torch.tensor(1.0))
+    assert in_latent[4] > 0.5
+
+
+def test_one_command_makes_a_model_that_loads_and_speaks(tmp_path):
+    from core.model.checkpoint import load_model
+    from core.tasks.caption import caption
+    from core.tasks.generate import generate
+    from core.train.cli import main
+
+    many = {f"{k}{n}": v for n in range(2) for k, v in CLIPS.items()}
+    words = {f"{k}{n}": v for n in range(2) for k, v in CAPTIONS.items()}
+    bundle = write_bundle(tmp_path, many, words)
+    lines = (tmp_path / "made_captions.jsonl").read_text().splitlines()
+    held_out = [line.replace('"train"', '"val"') for line in lines[3:]]
+    (tmp_path / "made_captions.jsonl").write_text("\n".join(lines[:3] + held_out))
+    command = (
+        f"compact --data {bundle} --runs {tmp_path / 'runs'} --out {tmp_path / 'model'} --licence none --composed 2"
+    )
+    steps = ["--autoencoder-steps", "2", "--steps", "2", "--polish-steps", "2", "--check-seeds", "1"]
+    assert main([*command.split(), *steps]) == 0
+    model = load_model(tmp_path / "model", "cpu")
+    assert model.cfg.data == "made"
+    (joints,) = generate(model, "a person walks forward", 2.0, 0)
+    assert joints.shape == (40, 22, 3)
+    assert isinstance(caption(model, joints)[0], str)

@@ -66,6 +66,7 @@ def prompt_checks(model: MotionGPT3, seeds: int = 8, guidance: float | None = No
         motions = generate(model, prompt, seconds, 0, variations=seeds, guidance=guidance)
         out[name] = float(np.mean([rule(j) for j in motions]))
         if name == "walk":
-            out["walk_slide_mm"] = float(np.nanmean([foot_slide(j) for j in motions]))
+            slides = [s for j in motions if np.isfinite(s := foot_slide(j))]
+            out["walk_slide_mm"] = float(np.mean(slides)) if slides else float("nan")
             out["walk_jerk"] = float(np.mean([jerk(j) for j in motions]))
     return out

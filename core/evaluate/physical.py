@@ -11,18 +11,20 @@ STANDING = 0.02
 
 
 def foot_slide(joints: np.ndarray, real: np.ndarray | None = None) -> float:
-    """Mean horizontal speed of standing foot joints, millimetres a frame; nan if no foot ever stands.
+    """Mean horizontal speed of standing foot joints, millimetres a frame; nan if no foot is ever down.
 
-    Standing is judged on `real` where given, else by height: within 5 cm of the joint's lowest position.
+    Standing is judged on `real` where given. Else, in each frame, the slowest of the foot joints within 5 cm of their
+    lowest is the one that should stand: someone with a foot on the floor has one that is still.
     """
     feet = joints[:, list(FEET)]
     speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
     if real is not None:
         stands = np.linalg.norm(np.diff(real[:, list(FEET)], axis=0), axis=-1) < STANDING
-    else:
-        low = feet[..., 1] < feet[..., 1].min(0) + 0.05
-        stands = low[1:] & low[:-1]
-    return float(1000 * speed[stands].mean()) if stands.any() else float("nan")
+        return float(1000 * speed[stands].mean()) if stands.any() else float("nan")
+    low = feet[..., 1] < feet[..., 1].min(0) + 0.05
+    down = low[1:] & low[:-1]
+    slowest = np.where(down, speed, np.inf).min(1)[down.any(1)]
+    return float(1000 * slowest.mean()) if len(slowest) else float("nan")
 
 
 def jerk(joints: np.ndarray) -> float:

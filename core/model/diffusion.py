@@ -126,28 +126,22 @@ class DiffusionHead(nn.Module):
         """Noisy latents (N, C), time steps (N,) of the full schedule, hidden rows (N, 4, D) -> noise (N, C)."""
         return self.denoise(x, self.modulations(self.time_embed(t) + self.cond_embed(condition)))
 
-    def loss(
+    def errors(
         self,
         latent: torch.Tensor,
         condition: torch.Tensor,
         t: torch.Tensor,
         noise: torch.Tensor,
         alpha_bar: torch.Tensor,
-        snr_cap: float | None = None,
     ) -> torch.Tensor:
-        """Squared error of the predicted noise, per sample (N,).
+        """Squared errors of the predicted noise, (N, C); their mean is the official loss.
 
         Args:
             latent: (N, C) clean. condition: (N, 4, D). t: (N,) ints. noise: (N, C). alpha_bar: (train_steps,).
-            snr_cap: weight each sample by min(snr, cap) / snr (Hang et al., ICCV 2023); None for weight 1.
         """
         ab = alpha_bar[t][:, None]
         predicted = self(ab.sqrt() * latent + (1 - ab).sqrt() * noise, t, condition)
-        error = (predicted.float() - noise).square().mean(-1)
-        if snr_cap is not None:
-            snr = (ab / (1 - ab))[:, 0]
-            error = error * (snr.clamp(max=snr_cap) / snr) ** 0.5
-        return error
+        return (predicted.float() - noise).square()
 
     @torch.no_grad()
     def sample(

@@ -16,6 +16,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=20000, help="steps of the backbone and head")
     parser.add_argument("--autoencoder-minutes", type=float, default=None, help="stop the autoencoder after this long")
     parser.add_argument("--minutes", type=float, default=None, help="stop the backbone after this long")
+    parser.add_argument("--check-seeds", type=int, default=4, help="motions per prompt in each validation")
+    parser.add_argument("--start", type=Path, default=None, help="model folder to start the backbone and head from")
     parser.add_argument("--polish-steps", type=int, default=1000, help="steps of the decoder on drawn latents")
     parser.add_argument("--polish-minutes", type=float, default=None, help="stop those after this long")
     parser.add_argument("--seed", type=int, default=0)

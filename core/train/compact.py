@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from core.evaluate.checks import prompt_checks
-from core.model.checkpoint import save_model
+from core.model.checkpoint import load_model, save_model
 from core.model.config import compact
 from core.model.motiongpt3 import MotionGPT3
 from core.model.vae import MotionVAE
@@ -73,17 +73,23 @@ def train_compact(args: argparse.Namespace) -> None:
     if finished.exists():
         model.load_state_dict(torch.load(finished, weights_only=True))
     else:
+        if args.start is not None:
+            begun = load_model(args.start, "cpu").state_dict()
+            own = {k: v for k, v in begun.items() if not k.startswith("vae.")}
+            model.load_state_dict(own, strict=False)
         train_bimodal(
             model, train, val, args.runs / "bimodal", steps=args.steps, seed=args.seed,
+            check_seeds=args.check_seeds,
             stop_at=args.minutes and 60 * args.minutes,
         )  # fmt: skip
         torch.save(model.state_dict(), finished)
     if args.polish_steps:
         polish(
             model, train, val, args.runs / "polish", steps=args.polish_steps, seed=args.seed,
+            check_seeds=args.check_seeds,
             stop_at=args.polish_minutes and 60 * args.polish_minutes,
         )  # fmt: skip
     out = args.out or args.runs / "model"
     save_model(model, out, torch.float16)
-    print(json.dumps(prompt_checks(model, seeds=16)), flush=True)
+    print(json.dumps(prompt_checks(model, 4 * args.check_seeds)), flush=True)
     print(f"written to {out}", flush=True)

@@ -68,6 +68,7 @@ def standing(joints: torch.Tensor) -> torch.Tensor:
 
 def polish(
     model: MotionGPT3, clips: list[Clip], val: list[Clip], folder: Path, *, steps: int, batch: int = 48, seed: int = 0,
+    check_seeds: int = 4,
     stop_at: float | None = None,
 ) -> None:  # fmt: skip
     """Train the decoder of model.vae in place; resumes from folder/last.pt."""
@@ -116,7 +117,7 @@ def polish(
         return loss, {"real": float(loss.detach())}
 
     def validate() -> dict[str, float]:
-        return reconstruction(vae, val) | prompt_checks(model, seeds=4)
+        return reconstruction(vae, val) | prompt_checks(model, check_seeds)
 
     Loop(vae, folder, steps, step_fn, validate, lr=2e-4, matrix_lr=3e-4, every=200, decay=0.99, warm_up=20,
          stop_at=stop_at).run()  # fmt: skip
