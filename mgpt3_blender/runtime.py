@@ -27,7 +27,7 @@ from .pythons import environment_python, find_python, probe
 from .worker import HELLO_SILENCE, Launch, Worker
 
 MARKER = "ready.json"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+UV = "uv==0.13.8"  # taken because it knows where PyTorch keeps the builds for each kind of machine; pip does not
 NEEDED_BYTES = {"cpu": 3 * 1024**3, "cuda": 9 * 1024**3}  # packages and the room to unpack them
 SILENCE = 600.0  # seconds without a line from pip: a large wheel is unpacked in silence
 
@@ -139,11 +139,14 @@ def _install(
     if torch and wheels is None and build == "cpu" and platform.system() == "Linux":
         # On Linux the package index's torch brings 3 GB of CUDA libraries; elsewhere it is the CPU's or Metal's build.
         try:
-            _run([*pip, "--index-url", CPU_INDEX, "--retries", "1", "--timeout", "20", *torch], log, stop, steps.line)
+            _run([*pip, UV], log, stop, steps.line)
+            python = str(environment_python(folder))
+            uv = [python, "-I", "-m", "uv", "pip", "install", "--python", python, "--torch-backend", "cpu"]
+            _run([*uv, "--no-config", "--no-progress", *torch], log, stop, steps.line)
         except UserError as error:
             if error.code in ("cancelled", "disk_full"):
                 raise
-            log.note("PyTorch's own index is out of reach: its larger build is taken from the package index")
+            log.note("PyTorch's CPU builds are out of reach: its larger build is taken from the package index")
     if torch:
         _run([*pip, *torch], log, stop, steps.line)  # nothing is left to do where it is there already
     steps.limit = 0.95
