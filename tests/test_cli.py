@@ -8,11 +8,11 @@ from pathlib import Path
 
 import bpy
 import pytest
-from mgpt3_blender.mannequin import create_mannequin
 from tiny_model import make_tiny_model
 
 import mgpt3_blender
 from mgpt3_blender import cli, jobs
+from mgpt3_blender.mannequin import create_mannequin
 
 
 @pytest.fixture(scope="module")
