@@ -13,7 +13,7 @@ from core.model.kinematics import resample
 from core.model.vae import MotionVAE
 from core.skeleton import FEET
 from core.train.data import Bucketed, Clip, source_weights, stack
-from core.train.loop import Loop
+from core.train.loop import CPU, Loop, mixed_precision
 
 CODE_NOISE = 0.02
 """Spread of the posterior at the start, in metres along the basis: about 5 mm a coordinate."""
@@ -52,7 +52,7 @@ def new_vae(cfg: VAEConfig, clips: list[Clip], bones: np.ndarray, weights: np.nd
 def losses(out: torch.Tensor, joints: torch.Tensor, lengths: torch.Tensor) -> dict[str, torch.Tensor]:
     """L1 terms, each in its own unit: metres, metres a frame, metres a frame squared."""
     T = joints.shape[1]
-    alive = (torch.arange(T)[None] < lengths[:, None]).float()[..., None, None]
+    alive = (torch.arange(T, device=lengths.device)[None] < lengths[:, None]).float()[..., None, None]
 
     def mean(x: torch.Tensor, first: int) -> torch.Tensor:
         m = alive[:, first:]
@@ -93,7 +93,9 @@ def batch_of(vae: MotionVAE, clips: list[Clip], length: int = 0) -> tuple[torch.
     length = length or max(c.frames for c in clips)
     features = stack([c.features for c in clips if c.features is not None], length)
     joints = stack([c.joints[: c.frames] for c in clips], length)
-    return (features - vae.mean) / vae.std, joints, torch.tensor([c.frames for c in clips])
+    device = vae.mean.device
+    features, joints = features.to(device), joints.to(device)
+    return (features - vae.mean) / vae.std, joints, torch.tensor([c.frames for c in clips], device=device)
 
 
 @torch.no_grad()
@@ -105,9 +107,9 @@ def reconstruction(vae: MotionVAE, clips: list[Clip], noise: float = 0.0) -> dic
         part = [clips[i] for i in order[start : start + 32]]
         x, joints, lengths = batch_of(vae, part)
         mean, logvar = vae.encode(x, lengths)
-        z = vae.sample(mean, logvar, torch.randn(mean.shape) * noise)
+        z = vae.sample(mean, logvar, torch.randn_like(mean) * noise)
         out = vae.decode_joints(z, lengths)
-        for o, j, n in zip(out.numpy(), joints.numpy(), lengths.tolist(), strict=True):
+        for o, j, n in zip(out.cpu().numpy(), joints.cpu().numpy(), lengths.tolist(), strict=True):
             o, j = o[:n], j[:n]
             overall.append(1000 * np.linalg.norm(o - j, axis=-1).mean())
             relative.append(1000 * np.linalg.norm((o - o[:, :1]) - (j - j[:, :1]), axis=-1).mean())
@@ -132,17 +134,18 @@ def train_autoencoder(
     batch: int = 64,
     seed: int = 0,
     stop_at: float | None = None,
+    device: torch.device = CPU,
 ) -> MotionVAE:
     """Train a VAE; resumes from folder/last.pt. Returns it with averaged weights and latent statistics set."""
     torch.manual_seed(seed)
     weights = source_weights(clips)
-    vae = new_vae(cfg, clips, bones, weights)
+    vae = new_vae(cfg, clips, bones, weights).to(device)
     print("linear path alone:", reconstruction(vae, val), flush=True)
     batches = Batches(vae, clips, batch, seed)
 
     def step_fn(_: int) -> tuple[torch.Tensor, dict[str, float]]:
         x, joints, lengths = batches()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision(device):
             mean, logvar = vae.encode(x, lengths)
             mean, logvar = mean.float(), logvar.float()
             z = vae.sample(mean, logvar, torch.randn_like(mean))
@@ -163,7 +166,7 @@ def train_autoencoder(
 
 @torch.no_grad()
 def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior mean and standard deviation of every clip, each (N, C), in the order of `clips`."""
+    """Posterior mean and standard deviation of every clip, each (N, C) on the CPU, in the order of `clips`."""
     order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
     mean = torch.zeros(len(clips), vae.cfg.width)
     std = torch.zeros_like(mean)
@@ -171,7 +174,7 @@ def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.T
         rows = order[start : start + 64]
         x, _, lengths = batch_of(vae, [clips[i] for i in rows])
         m, logvar = vae.encode(x, lengths)
-        mean[rows], std[rows] = m, (0.5 * logvar).exp()
+        mean[rows], std[rows] = m.cpu(), (0.5 * logvar).exp().cpu()
     return mean, std
 
 

@@ -15,7 +15,7 @@ from core.model.motiongpt3 import MotionGPT3
 from core.skeleton import FPS
 from core.train.autoencoder import encode_all
 from core.train.data import Clip, source_weights
-from core.train.loop import Loop
+from core.train.loop import Loop, mixed_precision
 from core.train.rewording import reword
 
 PAD = -1
@@ -44,7 +44,7 @@ class Captioned:
     def codes(self, rows: np.ndarray) -> torch.Tensor:
         """Fresh posterior samples as codes (B, C)."""
         mean, std = self.mean[rows], self.std[rows]
-        return self.model.vae.to_code(mean + std * torch.randn_like(mean))
+        return self.model.vae.to_code((mean + std * torch.randn_like(mean)).to(self.model.device))
 
     def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
         """Ids (B, T) padded with PAD, text-loss weights (B, T), codes (B, C), and how many rows are text-to-motion;
@@ -67,8 +67,8 @@ class Captioned:
             weights.append(weight)
         T = -(-max(map(len, ids)) // 8) * 8
         return (
-            torch.tensor([r + [PAD] * (T - len(r)) for r in ids]),
-            torch.tensor([w + [0.0] * (T - len(w)) for w in weights]),
+            torch.tensor([r + [PAD] * (T - len(r)) for r in ids]).to(self.model.device),
+            torch.tensor([w + [0.0] * (T - len(w)) for w in weights]).to(self.model.device),
             self.codes(rows),
             n,
         )
@@ -99,7 +99,7 @@ def level_weight(alpha_bar: torch.Tensor) -> torch.Tensor:
 def channel_weight(model: MotionGPT3) -> torch.Tensor:
     """Weight of each code channel (C,), mean 1: channels that move the body more count more."""
     if model.vae.linear is None:
-        return torch.ones(model.cfg.vae.width)
+        return torch.ones(model.cfg.vae.width, device=model.device)
     w = model.vae.linear.scale.detach() ** 0.4
     w = (w / w.mean()).clamp(0.4, 4)
     return w / w.mean()
@@ -113,10 +113,10 @@ def losses(
     condition = hidden[ids == model.tokenizer.holder_out].view(n, model.cfg.backbone.holders, -1)
     condition = condition.repeat(DIFFUSION_COPIES, 1, 1)
     latent = codes[:n].repeat(DIFFUSION_COPIES, 1)
-    forget = (torch.rand(len(condition)) < drop)[:, None, None]
+    forget = (torch.rand(len(condition)) < drop)[:, None, None].to(model.device)
     condition = torch.where(forget, model.fake_latent.to(condition.dtype), condition)
     # Spread evenly over the schedule: the loss of a batch depends less on which levels it happened to draw.
-    t = ((torch.randperm(len(latent)) + torch.rand(len(latent))) / len(latent) * len(alpha_bar)).long()
+    t = ((torch.randperm(len(latent)) + torch.rand(len(latent))) / len(latent) * len(alpha_bar)).long().to(model.device)
     error = model.head.errors(latent, condition, t, torch.randn_like(latent), alpha_bar)
     diffusion = (error * level_weight(alpha_bar[t])[:, None] * channel_weight(model)).mean()
     return {"diffusion": diffusion, "text": text_loss(model, hidden, ids, weights)}
@@ -139,10 +139,10 @@ def train_bimodal(
     model.vae.requires_grad_(False)
     model.vae.eval()
     data, held_out = Captioned(model, clips, seed), Captioned(model, val, seed)
-    alpha_bar = torch.from_numpy(Schedule(model.cfg.diffusion, 2).full_alpha_bar).float()
+    alpha_bar = torch.from_numpy(Schedule(model.cfg.diffusion, 2).full_alpha_bar).float().to(model.device)
 
     def step_fn(_: int) -> tuple[torch.Tensor, dict[str, float]]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision(model.device):
             parts = losses(model, data, batch, alpha_bar)
         loss = parts["diffusion"] + TEXT_WEIGHT * parts["text"]
         return loss, {k: float(v.detach()) for k, v in parts.items()}

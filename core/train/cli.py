@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--polish-steps", type=int, default=1000, help="steps of the decoder on drawn latents")
     parser.add_argument("--polish-minutes", type=float, default=None, help="stop those after this long")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto (a CUDA GPU where there is one), cpu, cuda or mps")
     parser.add_argument("--licence", default="CC BY-NC 4.0", help="licence of the weights, from the data's licences")
     parser.add_argument(
         "--composed", type=int, default=900, help="composed clips to try (legs of one, arms of another)"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from core.evaluate.checks import prompt_checks
-from core.model.checkpoint import load_model, save_model
+from core.model.checkpoint import load_model, pick_device, save_model
 from core.model.config import compact
 from core.model.motiongpt3 import MotionGPT3
 from core.model.vae import MotionVAE
@@ -48,6 +48,7 @@ def train_compact(args: argparse.Namespace) -> None:
 
     Writes a model folder with half-precision weights."""
     torch.manual_seed(args.seed)
+    device = pick_device(args.device)
     cfg = compact()
     cfg.licence = args.licence
     cfg.data = ", ".join(p.name.removesuffix("_joints.npz") for p in args.data)
@@ -55,12 +56,12 @@ def train_compact(args: argparse.Namespace) -> None:
     print(f"{len(train)} training clips, {len(val)} validation clips", flush=True)
     finished = args.runs / "autoencoder.pt"
     if finished.exists():
-        vae = MotionVAE(cfg.vae)
-        vae.load_state_dict(torch.load(finished, weights_only=True))
+        vae = MotionVAE(cfg.vae).to(device)
+        vae.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
     else:
         vae = train_autoencoder(
             cfg.vae, train, val, bones, args.runs / "autoencoder", steps=args.autoencoder_steps, seed=args.seed,
-            stop_at=args.autoencoder_minutes and 60 * args.autoencoder_minutes,
+            stop_at=args.autoencoder_minutes and 60 * args.autoencoder_minutes, device=device,
         )  # fmt: skip
         torch.save(vae.state_dict(), finished)
     vae.eval()
@@ -68,10 +69,11 @@ def train_compact(args: argparse.Namespace) -> None:
     captions = [t for c in train for t in c.captions]
     model = MotionGPT3(cfg, train_tokenizer(captions, args.runs / "tokenizer.json"))
     model.vae = vae
+    model.to(device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters", flush=True)
     finished = args.runs / "bimodal.pt"
     if finished.exists():
-        model.load_state_dict(torch.load(finished, weights_only=True))
+        model.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
     else:
         if args.start is not None:
             begun = load_model(args.start, "cpu").state_dict()

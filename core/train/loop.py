@@ -14,6 +14,8 @@ import torch.nn as nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+CPU = torch.device("cpu")
+
 
 def optimisers(
     named: list[tuple[str, nn.Parameter]], lr: float, matrix_lr: float, slow: Callable[[str], bool]
@@ -34,6 +36,11 @@ def optimisers(
     if matrices:
         out.append(torch.optim.Muon(matrices, lr=matrix_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
     return out
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device multiplies matrices in it; on a recent CPU several times faster than float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 class Average:
@@ -176,7 +183,8 @@ class Loop:
         (self.folder / "next.pt").replace(self.folder / "last.pt")  # a cut-off write never costs the last checkpoint
 
     def _resume(self) -> None:
-        state = torch.load(self.folder / "last.pt", weights_only=True)
+        device = next(self.model.parameters()).device
+        state = torch.load(self.folder / "last.pt", map_location=device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.weights = state["average"]
         for o, s in zip(self.optimisers, state["optimisers"], strict=True):

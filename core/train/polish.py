@@ -22,7 +22,7 @@ from core.skeleton import FEET, FPS
 from core.train.autoencoder import WEIGHTS, batch_of, losses, reconstruction
 from core.train.bimodal import PAD, Captioned
 from core.train.data import Bucketed, Clip, source_weights
-from core.train.loop import Loop
+from core.train.loop import Loop, mixed_precision
 
 MOST_NOISE = 250
 """Highest diffusion step that a real code is noised to (of 1000)."""
@@ -39,7 +39,7 @@ def conditions(model: MotionGPT3, clips: list[Clip], rng: np.random.Generator) -
             text = prompts.text_to_motion(c.captions[rng.integers(len(c.captions))], c.frames / FPS)
             rows.append(model.tokenizer.encode(text))
         T = max(map(len, rows))
-        ids = torch.tensor([r + [PAD] * (T - len(r)) for r in rows])
+        ids = torch.tensor([r + [PAD] * (T - len(r)) for r in rows], device=model.device)
         out.append(model.condition(ids, pad=PAD))
     return torch.cat(out)
 
@@ -82,26 +82,28 @@ def polish(
     before = copy.deepcopy(vae)
     for part in (vae.pose_embedding, vae.decoder, vae.query_pos_decoder, vae.final_layer):
         part.requires_grad_(True)
-    alpha_bar = torch.from_numpy(Schedule(model.cfg.diffusion, 2).full_alpha_bar).float()
+    alpha_bar = torch.from_numpy(Schedule(model.cfg.diffusion, 2).full_alpha_bar).float().to(model.device)
     batches = iter(Bucketed(clips, source_weights(clips), batch, seed))
 
     def real(rows: np.ndarray, length: int) -> torch.Tensor:
         _, joints, lengths = batch_of(vae, [clips[i] for i in rows], length)
         with torch.no_grad():
-            t = torch.randint(1, MOST_NOISE, (len(rows),))
+            t = torch.randint(1, MOST_NOISE, (len(rows),)).to(model.device)
             z = vae.from_code(denoised(model, data.codes(rows), condition[rows], t, alpha_bar))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision(model.device):
             out = vae.decode_joints(z, lengths, length)
-        return sum((WEIGHTS[k] * v for k, v in losses(out, joints, lengths).items()), torch.zeros(()))
+        return sum(
+            (WEIGHTS[k] * v for k, v in losses(out, joints, lengths).items()), torch.zeros((), device=model.device)
+        )
 
     def drawn(rows: np.ndarray, length: int) -> torch.Tensor:
-        lengths = torch.tensor([clips[i].frames for i in rows])
+        lengths = torch.tensor([clips[i].frames for i in rows], device=model.device)
         with torch.no_grad():
             z = vae.from_code(model.sample_codes(condition[rows], torch.randint(2**31, (len(rows),)).tolist()))
             target = before.decode_joints(z, lengths, length)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with mixed_precision(model.device):
             out = vae.decode_joints(z, lengths, length)
-        alive = (torch.arange(length)[None] < lengths[:, None]).float()[..., None, None]
+        alive = (torch.arange(length, device=model.device)[None] < lengths[:, None]).float()[..., None, None]
         moved = (out[:, 1:, list(FEET)] - out[:, :-1, list(FEET)]).abs() * standing(target) * alive[:, 1:]
         below = (-out[..., 1]).clamp(min=0).unsqueeze(-1) * alive
         near = (out - target).abs() * alive
