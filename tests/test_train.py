@@ -158,9 +158,8 @@ def test_autoencoder_learns_and_resumes(tmp_path):
 def test_train_command_names_a_missing_bundle(tmp_path):
     from core.train.compact import train_compact
 
-    args = SimpleNamespace(
-        seed=0, device="cpu", licence="none", data=[tmp_path / "no_joints.npz"], runs=tmp_path, composed=0
-    )
+    missing = tmp_path / "no_joints.npz"
+    args = SimpleNamespace(seed=0, device="cpu", licence="none", data=[missing], runs=tmp_path, composed=0)
     with pytest.raises(CoreError, match=r"no_joints\.npz"):
         train_compact(args)
 

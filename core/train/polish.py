@@ -92,9 +92,8 @@ def polish(
             z = vae.from_code(denoised(model, data.codes(rows), condition[rows], t, alpha_bar))
         with mixed_precision(model.device):
             out = vae.decode_joints(z, lengths, length)
-        return sum(
-            (WEIGHTS[k] * v for k, v in losses(out, joints, lengths).items()), torch.zeros((), device=model.device)
-        )
+        parts = losses(out, joints, lengths)
+        return torch.stack([WEIGHTS[k] * v for k, v in parts.items()]).sum()
 
     def drawn(rows: np.ndarray, length: int) -> torch.Tensor:
         lengths = torch.tensor([clips[i].frames for i in rows], device=model.device)
