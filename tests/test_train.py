@@ -12,7 +12,7 @@ from motions import run, walk, wave
 
 from core.errors import CoreError
 from core.evaluate.checks import raised, speed, turned
-from core.evaluate.physical import foot_slide, jerk, penetration
+from core.evaluate.physical import foot_slide, jerk
 from core.model.config import compact
 from core.skeleton import bone_lengths, mirror
 from core.train.augment import compose, composed, other_duration, waiting
@@ -131,7 +131,6 @@ def test_physical_figures_tell_a_slide_from_a_stand():
     assert foot_slide(sliding) == pytest.approx(1000 * 2 / 39, rel=1e-3)
     assert jerk(still) == pytest.approx(0)
     assert jerk(still + np.random.default_rng(0).normal(0, 0.01, still.shape)) > 10
-    assert penetration(still - np.array([0, 0.05 + still[..., 1].min(), 0])) == pytest.approx(50, rel=1e-3)
     assert abs(turned(still)) < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Is a motion physically plausible? Slide, jerk, floor. NumPy; joints are (T, 22, 3) metres, Y up, 20 fps."""
+"""Is a motion physically plausible? Slide and jerk. NumPy; joints are (T, 22, 3) metres, Y up, 20 fps."""
 
 from __future__ import annotations
 
@@ -30,8 +30,3 @@ def foot_slide(joints: np.ndarray, real: np.ndarray | None = None) -> float:
 def jerk(joints: np.ndarray) -> float:
     """Mean size of the third derivative of all joints, metres a second cubed."""
     return float(np.linalg.norm(np.diff(joints, 3, axis=0) * FPS**3, axis=-1).mean()) if len(joints) > 3 else 0.0
-
-
-def penetration(joints: np.ndarray) -> float:
-    """Mean over frames of how deep the lowest joint lies under the floor, millimetres."""
-    return float(1000 * np.maximum(0, -joints[..., 1].min(-1)).mean())
