@@ -22,7 +22,14 @@ from typing import Any
 
 from core.errors import CoreError
 
-PROGRAMS = {"train": "core.train.cli", "evaluate": "core.evaluate.cli", "convert": "core.convert"}
+PROGRAMS = {
+    "train": "core.train.cli",
+    "evaluate": "core.evaluate.cli",
+    "convert": "core.convert",
+    "download": "core.download",
+    "parity": "core.parity.cli",
+    "speed": "core.speed",
+}
 """Commands that are programs of their own: a module with main(argv) -> exit code."""
 
 
@@ -59,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m core",
         description="Motion from words and words from motion.",
-        epilog="train, evaluate and convert have options of their own: python -m core train --help",
+        epilog="Those from train on have options of their own: python -m core train --help",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -84,7 +91,14 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[common], help="work for the add-on, over stdin and stdout")
     serve.set_defaults(run=_serve)
-    for name, what in (("train", "train a model"), ("evaluate", "measure a model"), ("convert", "official weights")):
+    for name, what in (
+        ("train", "train a model"),
+        ("evaluate", "measure a model"),
+        ("convert", "the official motiongpt3.ckpt -> a model folder"),
+        ("download", "the official model, its tokenizer, or both"),
+        ("parity", "compare with recorded outputs of the official code"),
+        ("speed", "time the model"),
+    ):
         commands.add_parser(name, help=what)  # listed here, handled before
     return parser
 

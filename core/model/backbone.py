@@ -10,6 +10,7 @@ Only real tokens are computed: each in its own branch, without a fixed prompt le
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -132,14 +133,37 @@ class Block(nn.Module):
 
 
 def shared_layers(mode: str, layers: int) -> list[bool]:
-    """Which layers share attention between the branches: "all", "none", "last<N>", "first<N>"."""
-    if mode in ("all", "none"):
-        return [mode == "all"] * layers
-    for kind in ("last", "first"):
-        if mode.startswith(kind):
-            n = int(mode[len(kind) :] or 1)
-            return [(i >= layers - n) if kind == "last" else (i < n) for i in range(layers)]
-    raise ValueError(f"unknown attention mode {mode!r}")
+    """Which layers share attention between the branches.
+
+    Args:
+        mode: "all"; "none"; "first"/"last" (one layer) or "first<N>"/"last<N>"; "Ahalf"/"halfB" (the first, the second
+            half); "firstthird"/"midthird"/"lastthird"; "odd" or "even" (layers
+            counted from one, as the official names do). Upper and lower case are the same.
+    Raises:
+        ValueError: unknown mode.
+    """
+    name, every = mode.lower(), range(layers)
+    third, half = layers // 3, layers // 2
+    named = {
+        "all": every,
+        "none": range(0),
+        "ahalf": range(half),
+        "halfb": range(half, layers),
+        "firstthird": range(third),
+        "midthird": range(third, 2 * third),
+        "lastthird": range(2 * third, layers),
+        "odd": range(0, layers, 2),  # official: the first layer is layer one
+        "even": range(1, layers, 2),
+    }
+    found = re.fullmatch(r"(first|last)(\d*)", name)
+    if found:
+        n = min(int(found[2] or 1), layers)
+        chosen = range(n) if found[1] == "first" else range(layers - n, layers)
+    elif name in named:
+        chosen = named[name]
+    else:
+        raise ValueError(f"unknown attention mode {mode!r}")
+    return [i in chosen for i in every]
 
 
 class Backbone(nn.Module):
@@ -164,13 +188,19 @@ class Backbone(nn.Module):
         return torch.where((ids >= first_motion)[..., None], motion, text)
 
     def forward(
-        self, x: torch.Tensor, modality: torch.Tensor, cache: Cache | None = None, cached: int = 0
+        self,
+        x: torch.Tensor,
+        modality: torch.Tensor,
+        cache: Cache | None = None,
+        cached: int = 0,
+        trace: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Run the branches.
 
         Args:
             x: (B, T, D) embeddings. modality: (B, T) 0 text, 1 motion, -1 padding (on the right).
             cache: keys and values of `cached` earlier tokens; extended in place.
+            trace: filled with (B, T, D) before the first block, after every block but the last, and the result.
         Returns:
             (B, T, D) final hidden states; padding rows are zero.
         """
@@ -182,8 +212,13 @@ class Backbone(nn.Module):
         mask = causal[None, None]  # padding stands on the right, so causality already hides it
         x = x.reshape(B * T, D)
         for i, block in enumerate(self.h):
+            if trace is not None:
+                trace.append(x.view(B, T, D))
             x = block(x, modality, routes, mask, cache, i)
-        return self.ln_f(x, routes).view(B, T, D)
+        x = self.ln_f(x, routes).view(B, T, D)
+        if trace is not None:
+            trace.append(x)
+        return x
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:  # (..., D) -> (..., text_vocab)
         return hidden @ self.wte.weight.T
