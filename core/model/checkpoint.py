@@ -102,6 +102,7 @@ def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
         "licence": cfg.licence,
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": cfg.data,
+        "origin": cfg.origin,
         "path": str(folder),
     }
     return model

@@ -71,6 +71,7 @@ class ModelConfig:
     name: str = "MotionGPT3"
     licence: str = ""
     data: str = ""  # what it was trained on, one line
+    origin: str = ""  # where the files come from, one line
     reads_duration: bool = False  # the prompt names the duration (the compact model's latent is in normalised time)
     vae: VAEConfig = field(default_factory=VAEConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
