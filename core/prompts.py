@@ -38,25 +38,24 @@ def motion_to_text() -> str:
 
 
 class Tokenizer:
-    """A byte-level BPE with the special tokens; wraps `transformers`' fast tokenizer.
+    """A byte-level BPE with the special tokens.
+
+    It is the `tokenizers` library's own: transformers' wrapper around it gives the same ids and takes a second to
+    import, which everyone who starts the add-on would wait for.
 
     Args:
         path: a tokenizer.json, or a folder with GPT-2's vocab.json and merges.txt.
     """
 
     def __init__(self, path: Path) -> None:
-        # Imported here: it takes a second, and not everything that needs this module needs a tokenizer.
-        from transformers import PreTrainedTokenizerFast
+        import tokenizers
 
         if path.is_dir():
-            from tokenizers import ByteLevelBPETokenizer
-
-            bpe = ByteLevelBPETokenizer(str(path / "vocab.json"), str(path / "merges.txt"))
-            self.bpe = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=EOS)
+            self.bpe = tokenizers.ByteLevelBPETokenizer(str(path / "vocab.json"), str(path / "merges.txt"))._tokenizer
         else:
-            self.bpe = PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token=EOS)
-        self.bpe.add_special_tokens({"additional_special_tokens": list(SPECIAL)}, replace_extra_special_tokens=False)
-        ids: list[int] = [self.bpe.convert_tokens_to_ids(token) for token in (EOS, *SPECIAL)]  # type: ignore[misc]
+            self.bpe = tokenizers.Tokenizer.from_file(str(path))
+        self.bpe.add_special_tokens([tokenizers.AddedToken(t, normalized=False, special=True) for t in (EOS, *SPECIAL)])
+        ids = [int(self.bpe.token_to_id(token)) for token in (EOS, *SPECIAL)]
         self.eos, self.som, self.eom, self.masked, self.pad_motion, self.holder_out, self.holder_in = ids
         if ids[1:] != list(range(ids[1], ids[1] + 6)):
             raise CoreError(
@@ -65,10 +64,15 @@ class Tokenizer:
         self.text_vocab = self.masked  # ids from here on are motion tokens
 
     def encode(self, text: str) -> list[int]:
-        return self.bpe.encode(text, add_special_tokens=False)
+        return list(self.bpe.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: list[int]) -> str:
-        return str(self.bpe.decode([i for i in ids if i < self.som and i != self.eos])).replace("\n", " ").strip()
+        plain = [i for i in ids if i < self.som and i != self.eos]
+        return str(self.bpe.decode(plain, skip_special_tokens=False)).replace("\n", " ").strip()
+
+    def save(self, path: Path) -> None:
+        """Write a tokenizer.json."""
+        self.bpe.save(str(path))
 
     def modality(self, ids: torch.Tensor) -> torch.Tensor:
         """0 for text tokens, 1 for motion tokens."""

@@ -16,8 +16,10 @@ from core.errors import Cancelled, CoreError
 from core.model.backbone import Backbone, Cache
 from core.model.checkpoint import load_model, save_model
 from core.model.config import BackboneConfig, DiffusionConfig
-from core.model.diffusion import DiffusionHead, Schedule, noise_source
+from core.model.diffusion import DiffusionHead
 from core.model.kinematics import features_to_joints
+from core.model.sampling import draw_noise
+from core.model.schedule import Schedule
 from core.skeleton import bone_lengths
 from core.tasks.caption import caption, encode_motion
 from core.tasks.generate import generate
@@ -72,9 +74,9 @@ def test_attention_is_causal_and_padding_is_unseen():
 def test_cache_gives_what_the_whole_prompt_gives():
     net = backbone()
     x, kind = torch.randn(1, 9, 32), torch.tensor([[0, 0, 1, 1, 1, 0, 0, 0, 0]])
-    whole, cache = net(x, kind), Cache()
-    first = net(x[:, :6], kind[:, :6], cache, 0)
-    rest = [net(x[:, i : i + 1], kind[:, i : i + 1], cache, i) for i in range(6, 9)]
+    whole, cache = net(x, kind), Cache(16)
+    first = net(x[:, :6], kind[:, :6], cache)
+    rest = [net(x[:, i : i + 1], kind[:, i : i + 1], cache) for i in range(6, 9)]
     assert torch.allclose(torch.cat([first, *rest], 1), whole, atol=1e-5)
 
 
@@ -106,8 +108,8 @@ def test_schedule_and_sampler_recover_a_known_latent():
         return (x - ab**0.5 * target) / (1 - ab) ** 0.5
 
     head.denoise = exact
-    draw = noise_source([1, 2], 8, torch.device("cpu"))
-    out = head.sample(torch.randn(2, 4, 16), None, draw(), lambda _: draw(), guidance=1.0)
+    noise = draw_noise([1, 2], 50, 8)
+    out = head.sample(torch.randn(2, 4, 16), None, noise[0], noise[1:], guidance=1.0)
     assert torch.allclose(out, target, atol=1e-3)
 
 

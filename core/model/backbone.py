@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn as nn
@@ -44,13 +43,34 @@ class MLP(nn.Module):
         return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
 
 
-class Routes:
-    """Which rows of a flattened (B*T) batch belong to which branch; padding belongs to none."""
+class Packing:
+    """The real tokens of a padded batch as one list of rows: all text tokens first, then all motion tokens.
+
+    A branch then works on a slice, and padding is never computed; only attention needs the order of the sentence.
+    """
 
     def __init__(self, modality: torch.Tensor) -> None:  # (B, T): 0 text, 1 motion, -1 padding
         flat = modality.reshape(-1)
-        self.rows = [(flat == b).nonzero()[:, 0] for b in (0, 1)]
-        self.count = len(flat)
+        text, motion = ((flat == b).nonzero()[:, 0] for b in (0, 1))
+        self.shape = modality.shape
+        self.rows = torch.cat([text, motion])  # (N,) place of each row in the flattened batch
+        self.text = len(text)
+        self.in_order = len(flat) in (len(text), len(motion))  # one branch and no padding: nothing to rearrange
+        # Padding reads row 0; nobody looks at what comes of it.
+        self.slots = torch.zeros_like(flat).index_copy(0, self.rows, torch.arange(len(self.rows), device=flat.device))
+
+    def pack(self, x: torch.Tensor) -> torch.Tensor:  # (B, T, D) -> (N, D)
+        x = x.reshape(-1, x.shape[-1])
+        return x if self.in_order else x[self.rows]
+
+    def spread(self, x: torch.Tensor) -> torch.Tensor:  # (N, D) -> (B, T, D)
+        return (x if self.in_order else x[self.slots]).view(*self.shape, -1)
+
+    def unpack(self, x: torch.Tensor, keep: torch.Tensor | None) -> torch.Tensor:
+        """(N or len(keep), D) -> (B, T, D), zero where there is no row."""
+        rows = self.rows if keep is None else self.rows[keep]
+        out = torch.zeros(self.shape.numel(), x.shape[-1], dtype=x.dtype, device=x.device)
+        return out.index_copy(0, rows, x).view(*self.shape, -1)
 
 
 class Bimodal(nn.Module):
@@ -60,20 +80,39 @@ class Bimodal(nn.Module):
         super().__init__()
         self.fn = nn.ModuleList([text, motion])
 
-    def forward(self, x: torch.Tensor, routes: Routes) -> torch.Tensor:  # (N, D) -> (N, D'), foreign rows 0
-        parts = [(r, fn(x[r])) for fn, r in zip(self.fn, routes.rows, strict=True) if len(r)]
-        out = torch.zeros(routes.count, parts[0][1].shape[-1], dtype=parts[0][1].dtype, device=x.device)
-        for rows, part in parts:
-            out = out.index_copy(0, rows, part)
-        return out
+    def forward(self, x: torch.Tensor, text: int) -> torch.Tensor:  # (N, D) with `text` text rows first -> (N, D')
+        if text == len(x):
+            return self.fn[0](x)
+        if text == 0:
+            return self.fn[1](x)
+        return torch.cat([self.fn[0](x[:text]), self.fn[1](x[text:])])
 
 
-@dataclass
 class Cache:
-    """Keys and values of what has been read so far, per layer, for token-by-token text."""
+    """Keys and values of what has been read so far, per layer, for token-by-token text.
 
-    keys: list[torch.Tensor] = field(default_factory=list)  # (B, H, T, D) each
-    values: list[torch.Tensor] = field(default_factory=list)
+    Args:
+        capacity: tokens there is room for.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # (B, H, capacity, D) each
+
+    def extend(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add (B, H, T, D) of new tokens to a layer; returns keys and values of everything read."""
+        B, H, T, D = k.shape
+        if layer == len(self.layers):
+            self.layers.append((k.new_empty(B, H, self.capacity, D), v.new_empty(B, H, self.capacity, D)))
+        keys, values = self.layers[layer]
+        end = self.length + T
+        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
+        return keys[:, :, :end], values[:, :, :end]
+
+    def repeat(self, times: int) -> None:
+        """Let several continuations share what one prompt has read."""
+        self.layers = [(k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in self.layers]
 
 
 class Block(nn.Module):
@@ -88,38 +127,33 @@ class Block(nn.Module):
         self.mlp = Bimodal(MLP(cfg), MLP(cfg))
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return F.dropout(x, self.dropout, self.training) if self.training else x
 
     def forward(
         self,
-        x: torch.Tensor,  # (B*T, D)
+        x: torch.Tensor,  # (N, D) packed
+        packing: Packing,
         modality: torch.Tensor,  # (B, T)
-        routes: Routes,
-        mask: torch.Tensor,  # (B, 1, Tq, Tk) True where a query may look
+        mask: torch.Tensor | None,  # (B or 1, 1, Tq, Tk) True where a query may look; None for everywhere
         cache: Cache | None,
         layer: int,
+        keep: torch.Tensor | None = None,  # (K,) the rows to go on with, where not all are wanted
     ) -> torch.Tensor:
         B, T = modality.shape
-        qkv = self.c_attn(self.ln_1(x, routes), routes)
+        qkv = packing.spread(self.c_attn(self.ln_1(x, packing.text), packing.text))
         q, k, v = qkv.view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H)
         if cache is not None:
-            if len(cache.keys) > layer:
-                k = torch.cat([cache.keys[layer], k], 2)
-                v = torch.cat([cache.values[layer], v], 2)
-                cache.keys[layer], cache.values[layer] = k, v
-            else:
-                cache.keys.append(k)
-                cache.values.append(v)
-        if self.shared:
-            y = attend(q, k, v, mask)
-        else:
-            y = self._separate(q, k, v, mask, modality)
-        y = self.c_proj(y.transpose(1, 2).reshape(B * T, -1), routes)
-        x = x + self._drop(y)
-        return x + self._drop(self.mlp(self.ln_2(x, routes), routes))
+            k, v = cache.extend(layer, k, v)
+        y = attend(q, k, v, mask) if self.shared else self._separate(q, k, v, mask, modality)
+        y = packing.pack(y.transpose(1, 2).reshape(B, T, -1))
+        text = packing.text
+        if keep is not None:
+            x, y, text = x[keep], y[keep], int((keep < text).sum())
+        x = x + self._drop(self.c_proj(y, text))
+        return x + self._drop(self.mlp(self.ln_2(x, text), text))
 
     def _separate(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, modality: torch.Tensor
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, modality: torch.Tensor
     ) -> torch.Tensor:
         """Attention that is not shared: a branch sees foreign tokens as its own projection's bias (the official
         model's layer norm zeroes them, so all that is left of them is the bias)."""
@@ -192,30 +226,43 @@ class Backbone(nn.Module):
         x: torch.Tensor,
         modality: torch.Tensor,
         cache: Cache | None = None,
-        cached: int = 0,
+        *,
+        want: torch.Tensor | None = None,
         trace: list[torch.Tensor] | None = None,
+        keys: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Run the branches.
 
         Args:
             x: (B, T, D) embeddings. modality: (B, T) 0 text, 1 motion, -1 padding (on the right).
-            cache: keys and values of `cached` earlier tokens; extended in place.
+            cache: keys and values of the tokens read before these; extended in place.
+            want: (B, T) bool, tokens whose hidden state is wanted; None for all. Saves most of the last block.
             trace: filled with (B, T, D) before the first block, after every block but the last, and the result.
+            keys: (B, T) bool, tokens that others may look at; None for all. Needed only where padding is computed as
+                text (modality 0), as the official training loss does. Not together with a cache.
         Returns:
-            (B, T, D) final hidden states; padding rows are zero.
+            (B, T, D) final hidden states; padding rows and rows that were not wanted are zero.
         """
-        B, T, D = x.shape
-        x = x + self.wpe.weight[cached : cached + T]
-        x = F.dropout(x, self.cfg.dropout, self.training)
-        routes = Routes(modality)
-        causal = torch.ones(T, cached + T, dtype=torch.bool, device=x.device).tril(cached)
-        mask = causal[None, None]  # padding stands on the right, so causality already hides it
-        x = x.reshape(B * T, D)
+        T = x.shape[1]
+        start = cache.length if cache is not None else 0
+        x = x + self.wpe.weight[start : start + T]
+        x = F.dropout(x, self.cfg.dropout, self.training) if self.training else x
+        packing = Packing(modality)
+        mask = None
+        if T > 1:  # padding stands on the right, so causality already hides it
+            mask = torch.ones(T, start + T, dtype=torch.bool, device=x.device).tril(start)[None, None]
+        if keys is not None:
+            mask = keys[:, None, None, :] if mask is None else mask & keys[:, None, None, :]
+        keep = None if want is None else want.reshape(-1)[packing.rows].nonzero()[:, 0]
+        x = packing.pack(x)
         for i, block in enumerate(self.h):
             if trace is not None:
-                trace.append(x.view(B, T, D))
-            x = block(x, modality, routes, mask, cache, i)
-        x = self.ln_f(x, routes).view(B, T, D)
+                trace.append(packing.unpack(x, None))
+            x = block(x, packing, modality, mask, cache, i, keep if i == len(self.h) - 1 else None)
+        if cache is not None:
+            cache.length += T
+        text = packing.text if keep is None else int((keep < packing.text).sum())
+        x = packing.unpack(self.ln_f(x, text), keep)
         if trace is not None:
             trace.append(x)
         return x

@@ -50,7 +50,7 @@ def save_model(model: MotionGPT3, folder: Path, dtype: torch.dtype = torch.float
               {"name": model.cfg.name, "licence": model.cfg.licence, "data": model.cfg.data})  # fmt: skip
     (folder / "model.safetensors").chmod(0o644)  # safetensors makes it private; a model is there to be read
     model.cfg.save(folder / "config.json")
-    model.tokenizer.bpe.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    model.tokenizer.save(folder / "tokenizer.json")
 
 
 def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
@@ -85,7 +85,8 @@ def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception for a bad file
         raise CoreError("model_broken", f"The model's tokenizer.json cannot be read: {error}.", broken) from error
-    model = MotionGPT3(cfg, tokenizer)
+    with torch.device("meta"):  # no memory and no time for weights that are replaced at once
+        model = MotionGPT3(cfg, tokenizer)
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in state.items()}
     if expected != found:
@@ -95,7 +96,8 @@ def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
             f"The model's weights do not fit its config.json ({len(wrong)} tensors, first: {wrong[0]}).",
             broken,
         )
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    # Assigned, not copied: float32 weights stay where the file is mapped, and what is never used is never read.
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     model.to(where).eval().requires_grad_(False)
     model.info = {
         "name": cfg.name,

@@ -59,7 +59,10 @@ class DiffusionConfig:
     train_steps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
+    sampler: str = "ddpm"  # ddpm (ancestral), ddim or dpm++ (DPM-Solver++)
     steps: int = 100  # sampling steps
+    fast_sampler: str = "dpm++"  # what "fast" means
+    fast_steps: int = 15
     guidance: float = 7.5  # classifier-free guidance scale at inference
     rescale: float = 0.0  # 0..1: bring the guided prediction back to the conditional one's spread (Lin et al., 2024)
 

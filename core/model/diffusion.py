@@ -1,49 +1,24 @@
 """Diffusion head: the hidden states of the output holders condition a small MLP that denoises one latent.
 
-Forward and sampling as a pair, in the spirit of MAR (Li et al., NeurIPS 2024); schedule and ancestral sampler after
-Ho et al. (NeurIPS 2020) and Nichol & Dhariwal (ICML 2021); guidance after Ho & Salimans (2022).
+In the spirit of MAR (Li et al., NeurIPS 2024); modulation after DiT (Peebles & Xie, ICCV 2023).
 
-What does not depend on the noisy latent is computed once: the condition per sample, the time embeddings and the
-modulations per step.
+What does not depend on the noisy latent is computed apart (`tables`), so that sampling (sampling.py) does it once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from core.model.config import DiffusionConfig
 from core.model.layers import PositionTable
+from core.model.sampling import OnState, OnStep, Recipe, sample
 from core.model.vae import EncoderLayer
-
-
-class Schedule:
-    """Linear betas and the coefficients of every step, in float64, for a subset of the training steps."""
-
-    def __init__(self, cfg: DiffusionConfig, steps: int) -> None:
-        betas = np.linspace(cfg.beta_start, cfg.beta_end, cfg.train_steps)
-        self.full_alpha_bar = np.cumprod(1 - betas)
-        stride = (cfg.train_steps - 1) / (steps - 1) if steps > 1 else 0.0
-        kept, at = [], 0.0
-        for _ in range(steps):  # accumulated, not multiplied: the rounding of the official spacing
-            kept.append(round(at))
-            at += stride
-        self.timesteps = np.array(kept)
-        ab = self.full_alpha_bar[self.timesteps]
-        previous = np.append(1.0, ab[:-1])
-        beta = 1 - ab / previous
-        self.alpha_bar, self.alpha_bar_previous = ab, previous
-        self.x0_from_x, self.x0_from_eps = 1 / np.sqrt(ab), np.sqrt(1 / ab - 1)
-        self.mean_x0 = beta * np.sqrt(previous) / (1 - ab)
-        self.mean_x = (1 - previous) * np.sqrt(1 - beta) / (1 - ab)
-        variance = beta * (1 - previous) / (1 - ab)
-        if steps > 1:
-            variance[0] = variance[1]
-        self.std = np.sqrt(variance)
 
 
 class ConditionEmbedding(nn.Module):
@@ -75,6 +50,10 @@ class TimeEmbedding(nn.Module):
         return self.mlp(torch.cat([angle.cos(), angle.sin()], -1))
 
 
+Table = tuple[torch.Tensor, ...]
+"""What time and condition do to one layer: (scale, shift, gate), or (scale, shift) for the last; each (..., W)."""
+
+
 class ResBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -82,9 +61,16 @@ class ResBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
 
-    def forward(self, h: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        shift, scale, gate = modulation.chunk(3, -1)
-        return h + gate * self.mlp(self.in_ln(h) * (1 + scale) + shift)
+    def table(self, y: torch.Tensor) -> Table:
+        """The modulation, with the layer norm's own weights folded in: (..., W) -> three of (..., W)."""
+        shift, scale, gate = self.adaLN_modulation(y).chunk(3, -1)
+        scale = 1 + scale
+        return self.in_ln.weight * scale, torch.addcmul(shift, self.in_ln.bias, scale), gate
+
+    def forward(self, h: torch.Tensor, table: Table) -> torch.Tensor:
+        scale, shift, gate = table
+        normed = F.layer_norm(h, h.shape[-1:], eps=1e-6)
+        return torch.addcmul(h, gate, self.mlp(torch.addcmul(shift, normed, scale)))
 
 
 class FinalLayer(nn.Module):
@@ -94,9 +80,13 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, h: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        shift, scale = modulation.chunk(2, -1)
-        return self.linear(self.norm_final(h) * (1 + scale) + shift)
+    def table(self, y: torch.Tensor) -> Table:  # (..., W) -> two of (..., W)
+        shift, scale = self.adaLN_modulation(y).chunk(2, -1)
+        return 1 + scale, shift
+
+    def forward(self, h: torch.Tensor, table: Table) -> torch.Tensor:
+        scale, shift = table
+        return self.linear(torch.addcmul(shift, self.norm_final(h), scale))
 
 
 class DiffusionHead(nn.Module):
@@ -105,6 +95,8 @@ class DiffusionHead(nn.Module):
     def __init__(self, cfg: DiffusionConfig, hidden: int, channels: int) -> None:
         super().__init__()
         self.cfg, self.channels = cfg, channels
+        self.kept: tuple[Hashable, list[Table]] | None = None  # sampling: tables of the unconditional branch
+        self.graphs: dict[Hashable, Any] = {}  # sampling: recorded loops, CUDA only
         W = cfg.width
         self.time_embed = TimeEmbedding(W)
         self.cond_embed = ConditionEmbedding(cfg, hidden)
@@ -112,19 +104,21 @@ class DiffusionHead(nn.Module):
         self.res_blocks = nn.ModuleList(ResBlock(W) for _ in range(cfg.depth))
         self.final_layer = FinalLayer(W, channels)
 
-    def modulations(self, y: torch.Tensor) -> list[torch.Tensor]:
-        """What time + condition (..., W) does to each block: computed before, not inside, the sampling loop."""
-        return [m.adaLN_modulation(y) for m in [*self.res_blocks, self.final_layer]]
+    def tables(self, y: torch.Tensor) -> list[Table]:
+        """What time + condition (..., W) does to each layer: computed before, not inside, the sampling loop."""
+        layers = [*self.res_blocks, self.final_layer]
+        return [layer.table(y) for layer in layers]
 
-    def denoise(self, x: torch.Tensor, modulations: list[torch.Tensor]) -> torch.Tensor:  # (N, C) -> (N, C)
+    def denoise(self, x: torch.Tensor, tables: list[Table]) -> torch.Tensor:
+        """The noise in x (N, C). Tables of (2, N, W) give two predictions of the same x: (2, N, C)."""
         h = self.input_proj(x)
-        for block, m in zip(self.res_blocks, modulations[:-1], strict=True):
-            h = block(h, m)
-        return self.final_layer(h, modulations[-1])
+        for block, table in zip(self.res_blocks, tables[:-1], strict=True):
+            h = block(h, table)
+        return self.final_layer(h, tables[-1])
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Noisy latents (N, C), time steps (N,) of the full schedule, hidden rows (N, 4, D) -> noise (N, C)."""
-        return self.denoise(x, self.modulations(self.time_embed(t) + self.cond_embed(condition)))
+        return self.denoise(x, self.tables(self.time_embed(t) + self.cond_embed(condition)))
 
     def errors(
         self,
@@ -149,67 +143,36 @@ class DiffusionHead(nn.Module):
         condition: torch.Tensor,
         unconditional: torch.Tensor | None,
         first_noise: torch.Tensor,
-        step_noise: Callable[[int], torch.Tensor],
+        step_noise: torch.Tensor | Callable[[int], torch.Tensor],
         *,
         steps: int | None = None,
         guidance: float | None = None,
         rescale: float | None = None,
-        sampler: str = "ddpm",
-        on_step: Callable[[int, int], None] | None = None,
+        sampler: str | None = None,
+        on_step: OnStep | None = None,
+        on_state: OnState | None = None,
     ) -> torch.Tensor:
         """Draw latents.
 
         Args:
-            condition: (N, 4, D). unconditional: (1, 4, D), used when guidance > 1.
-            first_noise: (N, C). step_noise: i -> (N, C), noise of loop step i.
-            steps, guidance, rescale: None for the model's own.
-            sampler: "ddpm" (ancestral) or "ddim" (eta 0).
+            condition: (N, 4, D), or (1, 4, D) for all. unconditional: (1, 4, D), used when guidance > 1.
+            first_noise: (N, C). step_noise: (steps - 1, N, C) in loop order, or i -> (N, C); only "ddpm" reads it.
+            steps, guidance, rescale, sampler: None for the model's own; samplers are in `sampling.Recipe`.
             on_step: called before each step with (step, steps); may raise to stop.
+            on_state: called after each step with (step, latents, predicted clean latents), both (N, C), for checks.
         Returns:
             (N, C) in the language model's scale.
         """
-        steps = steps or self.cfg.steps
-        guidance = self.cfg.guidance if guidance is None else guidance
-        rescale = self.cfg.rescale if rescale is None else rescale
-        s = Schedule(self.cfg, steps)
-        guided = guidance > 1 and unconditional is not None
-        N = len(condition)
-        c = self.cond_embed(condition)  # (N, W)
-        if guided:
-            c = torch.cat([c, self.cond_embed(unconditional).expand(N, -1)])
-        times = self.time_embed(torch.as_tensor(s.timesteps, device=condition.device))  # (steps, W)
-        x = first_noise
-        for loop, i in enumerate(range(steps - 1, -1, -1)):
-            if on_step is not None:
-                on_step(loop, steps)
-            modulation = self.modulations(times[i] + c)
-            eps = self.denoise(torch.cat([x, x]) if guided else x, modulation)
-            if guided:
-                cond, uncond = eps.chunk(2)
-                eps = uncond + guidance * (cond - uncond)
-            x0 = float(s.x0_from_x[i]) * x - float(s.x0_from_eps[i]) * eps
-            if guided and rescale > 0:
-                # Guidance inflates the spread of the predicted latent; bring it back to the conditional one's.
-                x0c = float(s.x0_from_x[i]) * x - float(s.x0_from_eps[i]) * cond
-                factor = x0c.std(-1, keepdim=True) / x0.std(-1, keepdim=True).clamp(min=1e-6)
-                x0 = x0 * (rescale * factor + 1 - rescale)
-                eps = (float(s.x0_from_x[i]) * x - x0) / float(s.x0_from_eps[i])
-            if sampler == "ddim":
-                ab = float(s.alpha_bar_previous[i])
-                x = ab**0.5 * x0 + (1 - ab) ** 0.5 * eps
-            else:
-                x = float(s.mean_x0[i]) * x0 + float(s.mean_x[i]) * x
-                if i > 0:
-                    x = x + float(s.std[i]) * step_noise(loop)
-        return x
-
-
-def noise_source(seeds: list[int], channels: int, device: torch.device) -> Callable[[], torch.Tensor]:
-    """Gaussian noise, one named CPU generator a sample, so that a seed means the same on every device and in every
-    batch. Each call gives the next (len(seeds), channels)."""
-    generators = [torch.Generator("cpu").manual_seed(s) for s in seeds]
-
-    def draw() -> torch.Tensor:
-        return torch.stack([torch.randn(channels, generator=g) for g in generators]).to(device)
-
-    return draw
+        cfg = self.cfg
+        recipe = Recipe(
+            steps or cfg.steps,
+            cfg.guidance if guidance is None else guidance,
+            cfg.rescale if rescale is None else rescale,
+            sampler or cfg.sampler,
+        )
+        noise: torch.Tensor | None = None
+        if recipe.sampler == "ddpm" and recipe.steps > 1:
+            noise = (
+                torch.stack([step_noise(i) for i in range(recipe.steps - 1)]) if callable(step_noise) else step_noise
+            )
+        return sample(self, condition, unconditional, first_noise, noise, recipe, on_step, on_state)

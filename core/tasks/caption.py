@@ -15,6 +15,8 @@ from core.restpose import LENGTHS, REST_OFFSETS
 
 MIN_FRAMES, MAX_FRAMES = 20, 196
 TEMPERATURE = 0.8
+TRIES = 4
+"""Continuations drawn for each alternative that is asked for: many come out the same."""
 
 
 def encode_motion(model: MotionGPT3, joints: np.ndarray) -> torch.Tensor:
@@ -83,15 +85,21 @@ def caption(
         first, _ = model.write(ids, codes, on_token=on_token)
         best = model.tokenizer.decode(first)
         found: dict[str, float] = {}
-        generator = torch.Generator("cpu").manual_seed(0)
-        tries = 4 * alternatives
-        for i in range(tries):
+        if alternatives:
             if progress is not None:
-                progress((i + 1) / (tries + 1), "Looking for other words")
-            tokens, score = model.write(ids, codes, generator=generator, temperature=TEMPERATURE, on_token=on_token)
-            text = model.tokenizer.decode(tokens)
-            if text and text != best:
-                found[text] = max(score, found.get(text, -1e9))
+                progress(0.5, "Looking for other words")
+            generator = torch.Generator("cpu").manual_seed(0)
+            for tokens, score in model.write_all(
+                ids,
+                codes,
+                copies=TRIES * alternatives,
+                generator=generator,
+                temperature=TEMPERATURE,
+                on_token=on_token,
+            ):
+                text = model.tokenizer.decode(tokens)
+                if text and text != best:
+                    found[text] = max(score, found.get(text, -1e9))
     if progress is not None:
         progress(1.0, "Done")
     return [best, *sorted(found, key=lambda t: -found[t])[:alternatives]]

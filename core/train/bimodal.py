@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from core import prompts
 from core.evaluate.checks import prompt_checks
-from core.model.diffusion import Schedule
+from core.model.schedule import Schedule
 from core.model.motiongpt3 import MotionGPT3
 from core.skeleton import FPS
 from core.train.autoencoder import encode_all
