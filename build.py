@@ -37,6 +37,7 @@ EXAMPLES = """examples:
   python3.11 build.py test -k retarget -x   only tests, only those; every pytest argument is passed on
   python3.11 build.py zip                   dist/mgpt3_blender-<version>.zip, for Install from Disk
   python3.11 build.py measure speed --json speed.json
+  python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
   python3.11 build.py train compact         everything after `train` goes to the core
 """
 
@@ -331,6 +332,12 @@ def command_demo(options: argparse.Namespace) -> int:
 
 def command_measure(options: argparse.Namespace) -> int:
     arguments = [f"--json={options.json.resolve()}"] if options.json else []
+    if options.what == "parity":
+        if options.folder is None:
+            parser().error("measure parity needs the folder of the recordings: build.py measure parity DIR")
+        core = core_environment().ensure()
+        program = [str(core), "-u", "-m", "core", "parity", str(options.folder.resolve()), *arguments]
+        return subprocess.call(program, cwd=ROOT)
     return in_blender("mgpt3_blender.measure", [options.what, *arguments])
 
 
@@ -361,7 +368,9 @@ def parser() -> argparse.ArgumentParser:
     make_zip.set_defaults(run=command_zip)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
-    measure.add_argument("what", choices=["speed"], help="speed: baking, retargeting, generating, captioning")
+    what = "speed: baking, retargeting, generating, captioning; parity: recorded outputs of the official code"
+    measure.add_argument("what", choices=["speed", "parity"], help=what)
+    measure.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="parity: the folder of the recordings")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
     measure.set_defaults(run=command_measure)
 

@@ -25,7 +25,7 @@ class Conv1D(nn.Module):
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_in, n_out) * 0.02)
+        self.weight = nn.Parameter(torch.empty(n_in, n_out).normal_(std=0.02))
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -99,6 +99,7 @@ class Cache:
         self.capacity = capacity
         self.length = 0
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []  # (B, H, capacity, D) each
+        self.modality: torch.Tensor | None = None  # (B, length) of what has been read
 
     def extend(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Add (B, H, T, D) of new tokens to a layer; returns keys and values of everything read."""
@@ -113,6 +114,7 @@ class Cache:
     def repeat(self, times: int) -> None:
         """Let several continuations share what one prompt has read."""
         self.layers = [(k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in self.layers]
+        self.modality = None if self.modality is None else self.modality.repeat(times, 1)
 
 
 class Block(nn.Module):
@@ -134,6 +136,7 @@ class Block(nn.Module):
         x: torch.Tensor,  # (N, D) packed
         packing: Packing,
         modality: torch.Tensor,  # (B, T)
+        read: torch.Tensor,  # (B, Tk) modality of all keys
         mask: torch.Tensor | None,  # (B or 1, 1, Tq, Tk) True where a query may look; None for everywhere
         cache: Cache | None,
         layer: int,
@@ -144,7 +147,7 @@ class Block(nn.Module):
         q, k, v = qkv.view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, D/H)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        y = attend(q, k, v, mask) if self.shared else self._separate(q, k, v, mask, modality)
+        y = attend(q, k, v, mask) if self.shared else self._separate(q, k, v, mask, modality, read)
         y = packing.pack(y.transpose(1, 2).reshape(B, T, -1))
         text = packing.text
         if keep is not None:
@@ -153,16 +156,22 @@ class Block(nn.Module):
         return x + self._drop(self.mlp(self.ln_2(x, text), text))
 
     def _separate(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, modality: torch.Tensor
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        mask: torch.Tensor | None,
+        modality: torch.Tensor,
+        read: torch.Tensor,
     ) -> torch.Tensor:
         """Attention that is not shared: a branch sees foreign tokens as its own projection's bias (the official
         model's layer norm zeroes them, so all that is left of them is the bias)."""
         out = torch.zeros_like(q)
         for b in (0, 1):
-            mine = (modality == b)[:, None, :, None]
+            own, mine = (modality == b)[:, None, :, None], (read == b)[:, None, :, None]
             _, kb, vb = self.c_attn.fn[b].bias.view(3, self.heads, 1, -1)  # type: ignore[operator]
             y = attend(q, torch.where(mine, k, kb.to(k.dtype)), torch.where(mine, v, vb.to(v.dtype)), mask)
-            out = torch.where(mine, y, out)
+            out = torch.where(own, y, out)
         return out
 
 
@@ -253,12 +262,17 @@ class Backbone(nn.Module):
             mask = torch.ones(T, start + T, dtype=torch.bool, device=x.device).tril(start)[None, None]
         if keys is not None:
             mask = keys[:, None, None, :] if mask is None else mask & keys[:, None, None, :]
+        read = modality
+        if cache is not None:
+            if cache.modality is not None:
+                read = torch.cat([cache.modality[:, :start], modality], 1)
+            cache.modality = read
         keep = None if want is None else want.reshape(-1)[packing.rows].nonzero()[:, 0]
         x = packing.pack(x)
         for i, block in enumerate(self.h):
             if trace is not None:
                 trace.append(packing.unpack(x, None))
-            x = block(x, packing, modality, mask, cache, i, keep if i == len(self.h) - 1 else None)
+            x = block(x, packing, modality, read, mask, cache, i, keep if i == len(self.h) - 1 else None)
         if cache is not None:
             cache.length += T
         text = packing.text if keep is None else int((keep < packing.text).sum())

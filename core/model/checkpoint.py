@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from core.errors import CoreError
 from core.model.config import ModelConfig
@@ -17,6 +19,18 @@ BUNDLED = Path(__file__).resolve().parents[1] / "weights" / "compact"
 """The compact model that ships with the code."""
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+class Unfilled(TorchFunctionMode):
+    """Inside this context nothing is filled with initial values. For meta tensors even to pretend to is slow: PyTorch
+    imports its compiler for it, more than a second."""
+
+    FILLS = frozenset({"normal_", "uniform_", "kaiming_uniform_", "xavier_uniform_", "constant_", "zeros_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -53,12 +67,13 @@ def save_model(model: MotionGPT3, folder: Path, dtype: torch.dtype = torch.float
     model.tokenizer.save(folder / "tokenizer.json")
 
 
-def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
+def load_model(path: Path | None = None, device: str = "auto", precision: str = "float32") -> MotionGPT3:
     """Load a model folder for inference.
 
     Args:
         path: the folder; None for the bundled compact model.
         device: "auto", "cpu", "cuda" or "mps".
+        precision: of matrix products: "float32", which is exact, or "bfloat16".
     Raises:
         CoreError: model_missing, model_broken or device_missing.
     """
@@ -85,7 +100,7 @@ def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception for a bad file
         raise CoreError("model_broken", f"The model's tokenizer.json cannot be read: {error}.", broken) from error
-    with torch.device("meta"):  # no memory and no time for weights that are replaced at once
+    with torch.device("meta"), Unfilled():  # no memory and no time for weights that are replaced at once
         model = MotionGPT3(cfg, tokenizer)
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in state.items()}
@@ -99,6 +114,7 @@ def load_model(path: Path | None = None, device: str = "auto") -> MotionGPT3:
     # Assigned, not copied: float32 weights stay where the file is mapped, and what is never used is never read.
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     model.to(where).eval().requires_grad_(False)
+    model.precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     model.info = {
         "name": cfg.name,
         "licence": cfg.licence,

@@ -26,7 +26,7 @@ class ConditionEmbedding(nn.Module):
 
     def __init__(self, cfg: DiffusionConfig, width: int) -> None:
         super().__init__()
-        self.hidden_embedding = nn.Parameter(torch.randn(1, width))
+        self.hidden_embedding = nn.Parameter(torch.empty(1, width).normal_())
         self.hid_pos = PositionTable(cfg.cond_positions, width)
         self.hid_encoder_layer = EncoderLayer(width, cfg.cond_heads, cfg.cond_ff, norm_first=False)
         self.cond_proj = nn.Linear(width, cfg.width)

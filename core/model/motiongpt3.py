@@ -11,15 +11,14 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from core.model.backbone import Backbone, Cache
+from core.model.backbone import Backbone
 from core.model.config import ModelConfig
 from core.model.diffusion import DiffusionHead
+from core.model.draft import Draft
 from core.model.sampling import draw_noise
 from core.model.vae import MotionVAE
+from core.model.writing import Written, write_all
 from core.prompts import Tokenizer
-
-MAX_NEW_TOKENS = 40
-REPETITION_PENALTY = 1.1
 
 
 class MotionGPT3(nn.Module):
@@ -35,6 +34,8 @@ class MotionGPT3(nn.Module):
         cfg.backbone.text_vocab = cfg.backbone.text_vocab or tokenizer.text_vocab
         self.cfg, self.tokenizer = cfg, tokenizer
         self.info: dict[str, Any] = {}
+        self.precision = torch.float32  # or bfloat16: matrix products in inference; weights stay float32
+        self.draft: Draft | None = None  # made when a large model first writes
         D, C = cfg.backbone.width, cfg.vae.width
         self.vae = MotionVAE(cfg.vae)
         self.backbone = Backbone(cfg.backbone)
@@ -45,6 +46,10 @@ class MotionGPT3(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.fake_latent.device
+
+    def computing(self) -> torch.autocast:
+        """The context that inference runs in: plain float32, or bfloat16 products where `precision` says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -109,80 +114,13 @@ class MotionGPT3(nn.Module):
 
     # -- text out ----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def write(self, ids: torch.Tensor, codes: torch.Tensor | None = None, **options: Any) -> tuple[list[int], float]:
-        """Continue one prompt in text; `write_all` of a single row."""
-        return self.write_all(ids, codes, **options)[0]
+    def write(self, ids: torch.Tensor, codes: torch.Tensor | None = None, **options: Any) -> Written:
+        """Continue one prompt in text; see `writing.write_all`."""
+        return write_all(self, ids, codes, **options)[0]
 
-    @torch.no_grad()
-    def write_all(
-        self,
-        ids: torch.Tensor,
-        codes: torch.Tensor | None = None,
-        *,
-        copies: int = 1,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-        top_k: int = 50,
-        on_token: Callable[[int], None] | None = None,
-        on_logits: Callable[[torch.Tensor], None] | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        penalty: float = REPETITION_PENALTY,
-    ) -> list[tuple[list[int], float]]:
-        """Continue prompts in text, greedily, or sampled where a generator is given.
-
-        Args:
-            ids: (B, T) prompts of equal length. codes: (B, k, C) of the prompts' input motions.
-            copies: continuations of each prompt, which is read only once; needs a generator to differ.
-            on_token: called before each token; may raise to stop.
-            on_logits: called once a step with the first row's logits (V,) before penalty and bans, for checks.
-            penalty: of repeated new tokens.
-        Returns:
-            Per continuation the new token ids without the end token, and their mean log-probability.
-        """
-        tk = self.tokenizer
-        x, modality = self.embed(ids, codes), tk.modality(ids)
-        cache = Cache(ids.shape[1] + max_new_tokens)
-        last = torch.zeros_like(modality, dtype=torch.bool)
-        last[:, -1] = True
-        if on_token is not None:
-            on_token(0)
-        h = self.backbone(x, modality, cache, want=last)[:, -1].repeat(copies, 1)  # (N, D)
-        if copies > 1:
-            cache.repeat(copies)
-        rows = len(h)
-        written = torch.zeros(rows, self.cfg.backbone.text_vocab, dtype=torch.bool, device=h.device)
-        text = torch.zeros(rows, 1, dtype=torch.long, device=h.device)  # new tokens are always text
-        out: list[list[int]] = [[] for _ in range(rows)]
-        total, count, running = [0.0] * rows, [0] * rows, set(range(rows))
-        for step in range(max_new_tokens):
-            if step and on_token is not None:
-                on_token(step)
-            raw = self.backbone.logits(h).float()  # (N, V)
-            if on_logits is not None:
-                on_logits(raw[0])
-            # The official penalty: new tokens only, each once.
-            scores = torch.where(written, torch.where(raw > 0, raw / penalty, raw * penalty), raw)
-            scores[:, [tk.som, tk.eom]] = -torch.inf
-            if generator is None:
-                tokens = scores.argmax(-1)
-            else:
-                best = (scores / temperature).topk(min(top_k, scores.shape[-1]))
-                pick = torch.multinomial(best.values.softmax(-1).cpu(), 1, generator=generator)
-                tokens = best.indices.gather(1, pick.to(h.device))[:, 0]
-            likely = raw.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-            for row, (token, logp) in enumerate(zip(tokens.tolist(), likely.tolist(), strict=True)):
-                if row in running:
-                    total[row], count[row] = total[row] + logp, count[row] + 1
-                    if token == tk.eos:
-                        running.discard(row)
-                    else:
-                        out[row].append(token)
-            if not running or step == max_new_tokens - 1:
-                break
-            written.scatter_(1, tokens[:, None], True)
-            h = self.backbone(self.backbone.embed(tokens[:, None]), text, cache)[:, -1]
-        return [(tokens, total[i] / max(count[i], 1)) for i, tokens in enumerate(out)]
+    def write_all(self, ids: torch.Tensor, codes: torch.Tensor | None = None, **options: Any) -> list[Written]:
+        """Continue several prompts of one length in text; see `writing.write_all`."""
+        return write_all(self, ids, codes, **options)
 
     def prompt(self, text: str) -> torch.Tensor:  # -> (1, T)
         return torch.tensor([self.tokenizer.encode(text)], device=self.device)

@@ -100,7 +100,7 @@ class LinearPath(nn.Module):
         super().__init__()
         self.frames = frames
         # Until a PCA sets them: someone who stands in the rest pose, and small random directions.
-        self.basis = nn.Parameter(torch.randn(channels, frames * 66) * 0.01)
+        self.basis = nn.Parameter(torch.empty(channels, frames * 66).normal_(std=0.01))
         self.centre = nn.Parameter(torch.from_numpy(rest_joints()).flatten().repeat(frames))
         self.scale = nn.Parameter(torch.ones(channels))
 
@@ -135,7 +135,7 @@ class MotionVAE(nn.Module):
         D = cfg.width
         self.register_buffer("mean", torch.zeros(cfg.features))
         self.register_buffer("std", torch.ones(cfg.features))
-        self.global_motion_token = nn.Parameter(torch.randn(2, D))
+        self.global_motion_token = nn.Parameter(torch.empty(2, D).normal_())
         self.skel_embedding = nn.Linear(cfg.features * cfg.patch, D)
         self.query_pos_encoder = PositionTable(cfg.max_frames // cfg.patch + 2 * (cfg.patch > 1), D)
         self.query_pos_decoder = PositionTable(cfg.max_frames // cfg.patch, D)
@@ -188,7 +188,8 @@ class MotionVAE(nn.Module):
         T = int(lengths.max())
         x = self.query_pos_decoder(T).expand(len(z), -1, -1)
         alive = torch.arange(T, device=z.device)[None] < lengths[:, None]
-        x = self.decoder(x, alive[:, None, None], z)
+        full = bool(alive.all())  # no padding: attention needs no mask
+        x = self.decoder(x, None if full else alive[:, None, None], z)
         return self.final_layer(x) * alive[..., None]
 
     def decode_joints(self, z: torch.Tensor, lengths: torch.Tensor, frames: int | None = None) -> torch.Tensor:
@@ -196,7 +197,7 @@ class MotionVAE(nn.Module):
 
         T is the longest length, or `frames` where the caller wants a fixed shape."""
         if self.linear is None:
-            return features_to_joints(self.decode(z, lengths) * self.std + self.mean)
+            return features_to_joints(self.decode(z, lengths).float() * self.std + self.mean)
         z = z + self._in_metres(self.code_correction(z))
         with torch.autocast(z.device.type, enabled=False):  # metres need more than eight bits
             joints = self.linear.decode(z, lengths, frames or int(lengths.max()))  # (B, T, 22, 3)

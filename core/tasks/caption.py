@@ -79,7 +79,7 @@ def caption(
         if cancelled is not None and cancelled():
             raise Cancelled
 
-    with torch.inference_mode():
+    with torch.inference_mode(), model.computing():
         codes = encode_motion(model, joints)[:, None]  # (1, 1, C)
         ids = model.prompt(prompts.motion_to_text())
         first, _ = model.write(ids, codes, on_token=on_token)

@@ -46,6 +46,7 @@ def generate(
     variations: int = 1,
     guidance: float | None = None,
     steps: int | None = None,
+    fast: bool = False,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     timings: dict[str, float] | None = None,
@@ -58,6 +59,7 @@ def generate(
         seed: 0 to 2^31-1; variation i uses seed + i, so it can be made again alone.
         guidance: classifier-free guidance scale, 1 for none; None for the model's own.
         steps: sampling steps; None for the model's own.
+        fast: the model's fast sampler and its number of steps, instead of the exact one.
         progress: told (fraction, message). cancelled: polled before every sampling step.
         timings: filled with "sample_s" and "decode_s" where given.
     Returns:
@@ -77,6 +79,9 @@ def generate(
     if steps is not None and not 1 <= steps <= model.cfg.diffusion.train_steps:
         raise CoreError("steps_out_of_range", f"{steps} sampling steps cannot be made.", "Choose 1 to 1000.")
     check_seed(seed)
+    sampler = None
+    if fast:
+        sampler, steps = model.cfg.diffusion.fast_sampler, steps or model.cfg.diffusion.fast_steps
     seeds = [(seed + i) % (MAX_SEED + 1) for i in range(variations)]
     text = prompts.text_to_motion(prompt, seconds if model.cfg.reads_duration else None)
     ids = model.prompt(text)
@@ -90,8 +95,10 @@ def generate(
             progress(step / of * 0.9, f"Sampling, step {step + 1} of {of}")
 
     started = time.perf_counter()
-    with torch.inference_mode():
-        codes = model.sample_codes(model.condition(ids), seeds, guidance=guidance, steps=steps, on_step=on_step)
+    with torch.inference_mode(), model.computing():
+        codes = model.sample_codes(
+            model.condition(ids), seeds, guidance=guidance, steps=steps, sampler=sampler, on_step=on_step
+        )
         sampled = time.perf_counter()
         if progress is not None:
             progress(0.9, "Decoding")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from core import prompts
 from core.evaluate.checks import prompt_checks
-from core.model.schedule import Schedule
 from core.model.motiongpt3 import MotionGPT3
+from core.model.schedule import Schedule
 from core.skeleton import FPS
 from core.train.autoencoder import encode_all
 from core.train.data import Clip, source_weights

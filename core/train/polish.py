@@ -16,8 +16,8 @@ import torch
 
 from core import prompts
 from core.evaluate.checks import prompt_checks
-from core.model.schedule import Schedule
 from core.model.motiongpt3 import MotionGPT3
+from core.model.schedule import Schedule
 from core.skeleton import FEET, FPS
 from core.train.autoencoder import WEIGHTS, batch_of, losses, reconstruction
 from core.train.bimodal import PAD, Captioned

@@ -1,0 +1,86 @@
+"""A quick guess at the next words, for large models on a CPU, where reading the weights is what takes the time.
+
+An 8-bit copy of the text branch guesses several tokens, a quarter of the bytes each; the exact model then reads all of
+them in one pass and keeps those it would have written itself. What comes out is exactly the exact model's text
+(Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", ICML 2023; here the draft is the
+model's own weights in int8).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from core.model.backbone import Backbone, Cache
+
+LEAST_WEIGHTS = 20_000_000
+"""Weights of a text branch from which on a draft is worth its memory (a quarter of that branch)."""
+
+ROWS = 8192
+"""Rows of a matrix that are converted at a time, so that converting needs little memory."""
+
+
+class Int8Linear:
+    """y = x W^T + b with W in int8 and a scale a row; inputs are rounded to bfloat16.
+
+    Args:
+        weight: (out, in), any strides. bias: (out,) or None.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.bias = bias
+        self.weight = torch.empty(weight.shape, dtype=torch.int8)
+        self.scale = torch.empty(len(weight), dtype=torch.bfloat16)
+        for start in range(0, len(weight), ROWS):
+            part = weight[start : start + ROWS]
+            scale = (part.abs().amax(1).clamp(min=1e-12) / 127).bfloat16()
+            self.scale[start : start + ROWS] = scale
+            self.weight[start : start + ROWS] = (part / scale.float()[:, None]).round_().clamp_(-127, 127)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # (1, in) float32 -> (1, out) float32
+        y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.scale).float()
+        return y if self.bias is None else y + self.bias
+
+
+class Draft:
+    """The text branch in int8. Shares the exact model's cache: what it writes there is written over by the check.
+
+    Args:
+        backbone: float32, on the CPU, with attention shared in every layer.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.blocks: list[Any] = list(backbone.h)
+        self.layers = []
+        for block in self.blocks:
+            attn, proj, mlp = block.c_attn.fn[0], block.c_proj.fn[0], block.mlp.fn[0]
+            convs = (attn, proj, mlp.c_fc, mlp.c_proj)
+            self.layers.append([Int8Linear(c.weight.t(), c.bias) for c in convs])
+        self.head = Int8Linear(backbone.wte.weight, None)
+
+    @staticmethod
+    def worth_it(backbone: Backbone) -> bool:
+        """Whether the model is large, exact (float32), on a CPU, and of the kind that can be drafted."""
+        weight = backbone.wte.weight
+        return (
+            weight.device.type == "cpu"
+            and weight.dtype == torch.float32
+            and all(block.shared for block in backbone.h)
+            and weight.numel() + 12 * backbone.cfg.layers * backbone.cfg.width**2 > LEAST_WEIGHTS
+        )
+
+    def step(self, token: int, cache: Cache) -> torch.Tensor:
+        """Read one text token after those in the cache; the logits (V,) of the next, about."""
+        net = self.backbone
+        norm: Any = net.ln_f.fn[0]
+        x = (net.wte.weight[token] + net.wpe.weight[cache.length])[None]  # (1, D)
+        for i, (block, (qkv, proj, fc, back)) in enumerate(zip(self.blocks, self.layers, strict=True)):
+            q, k, v = qkv(block.ln_1.fn[0](x)).view(1, 1, 3, block.heads, -1).permute(2, 0, 3, 1, 4)
+            k, v = cache.extend(i, k, v)
+            x = x + proj(F.scaled_dot_product_attention(q, k, v).reshape(1, -1))
+            x = x + back(F.gelu(fc(block.ln_2.fn[0](x)), approximate="tanh"))
+        cache.length += 1
+        return self.head(norm(x))[0]
