@@ -194,6 +194,12 @@ class Params:
             raise params_error(f'"{name}" must be a number.')
         return float(value)
 
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._raw.pop(name, default)
+        if type(value) is not bool:
+            raise params_error(f'"{name}" must be true or false.')
+        return value
+
     def optional_integer(self, name: str, low: int, high: int) -> int | None:
         return None if self._raw.get(name) is None and self._skip(name) else self.integer(name, low, high)
 

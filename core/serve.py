@@ -235,6 +235,7 @@ class Worker:
         variations = params.integer("variations", 1, 64, default=1)
         guidance = params.optional_number("guidance")
         steps = params.optional_integer("steps", 1, 1000)
+        fast = params.flag("fast", default=False)
 
         def work(job: Job) -> dict[str, Any]:
             model = self._loaded(job)
@@ -249,10 +250,13 @@ class Worker:
                 variations=variations,
                 guidance=guidance,
                 steps=steps,
+                fast=fast,
                 progress=self._progress(job),
                 cancelled=job.cancelled.is_set,
                 timings=timings,
             )
+            own = model.cfg.diffusion
+            usual, sampler = (own.fast_steps, own.fast_sampler) if fast else (own.steps, own.sampler)
             return {
                 "motions": [
                     {"joints": protocol.encode_array(joints), "seed": (seed + i) % (MAX_SEED + 1)}
@@ -261,8 +265,9 @@ class Worker:
                 "fps": FPS,
                 "prompt": prompt,
                 "seconds": seconds,
-                "guidance": model.cfg.diffusion.guidance if guidance is None else guidance,
-                "steps": model.cfg.diffusion.steps if steps is None else steps,
+                "guidance": own.guidance if guidance is None else guidance,
+                "steps": usual if steps is None else steps,
+                "sampler": sampler,
                 "model": model.info,
                 "timings": timings,
             }

@@ -17,6 +17,7 @@ from core.model.backbone import Backbone, Cache
 from core.model.checkpoint import load_model, save_model
 from core.model.config import BackboneConfig, DiffusionConfig
 from core.model.diffusion import DiffusionHead
+from core.model.draft import Draft
 from core.model.kinematics import features_to_joints
 from core.model.sampling import draw_noise
 from core.model.schedule import Schedule
@@ -57,8 +58,9 @@ def test_padding_changes_nothing(model):
     assert torch.allclose(alone[0], beside[0, :33], atol=1e-5)
 
 
-def backbone() -> Backbone:
-    return Backbone(BackboneConfig(width=32, layers=2, heads=2, ff=48, positions=64, text_vocab=50)).eval()
+def backbone(shared: str = "all") -> Backbone:
+    sizes = BackboneConfig(width=32, layers=2, heads=2, ff=48, positions=64, text_vocab=50, shared=shared)
+    return Backbone(sizes).eval()
 
 
 def test_attention_is_causal_and_padding_is_unseen():
@@ -259,3 +261,87 @@ def test_a_missing_device_is_named():
     with pytest.raises(CoreError) as caught:
         pick_device("cuda")
     assert caught.value.code == "device_missing"
+
+
+def test_fast_takes_the_models_fast_recipe_and_an_unknown_sampler_is_refused(model):
+    cfg = model.cfg.diffusion
+    fast = generate(model, "a person walks", 2.0, 5, fast=True)[0]
+    by_hand = generate(model, "a person walks", 2.0, 5, steps=cfg.fast_steps)[0]
+    assert cfg.fast_sampler == cfg.sampler
+    assert np.array_equal(fast, by_hand)
+    with pytest.raises(ValueError, match="sampler"):
+        model.sample_codes(model.condition(model.prompt(prompts.text_to_motion("x", 2.0))), [1], sampler="euler")
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_few_deterministic_steps_come_near_to_many(model, sampler):
+    """Both solve the same equation, so they must meet; their order is what the number of steps buys."""
+    condition = model.condition(model.prompt(prompts.text_to_motion("a person walks", 2.0)))
+
+    def end(steps, by=sampler):
+        return model.sample_codes(condition, [3], steps=steps, guidance=1.0, sampler=by)
+
+    limit = end(1000, "ddim")
+    errors = [float((end(steps) - limit).abs().max()) for steps in (5, 20, 80)]
+    assert errors[2] < errors[1] < errors[0]
+    assert errors[2] < 0.05 * float(limit.abs().max())
+
+
+def test_kept_tables_follow_the_weights(model):
+    """What sampling keeps of the unconditional branch is made anew when a weight changes."""
+    condition = model.condition(model.prompt(prompts.text_to_motion("a person walks", 2.0)))
+    before = model.sample_codes(condition, [3], steps=5)
+    assert torch.equal(before, model.sample_codes(condition, [3], steps=5))
+    with torch.no_grad():
+        model.fake_latent += 1.0
+    try:
+        assert not torch.equal(before, model.sample_codes(condition, [3], steps=5))
+    finally:
+        with torch.no_grad():
+            model.fake_latent -= 1.0
+
+
+def test_what_a_draft_guesses_is_checked(model):
+    """Text is the same token by token with and without the draft, however wrong its guesses are."""
+    codes = torch.randn(1, 1, model.cfg.vae.width)
+    ids = model.prompt(prompts.motion_to_text())
+    tokens, score = model.write(ids, codes, draft=False)
+    assert len(tokens) > 12
+    for spoil in (False, True):
+        model.draft = Draft(model.backbone)
+        if spoil:
+            model.draft.head.weight[:] = model.draft.head.weight.roll(1, 0)  # now it always guesses the neighbour
+        guessed, likely = model.write(ids, codes, draft=True)
+        assert guessed == tokens
+        assert likely == pytest.approx(score, abs=1e-4)
+    model.draft = None
+
+
+def test_several_prompts_and_copies_are_written_as_one_by_one(model):
+    codes = torch.randn(3, 1, model.cfg.vae.width)
+    ids = model.prompt(prompts.motion_to_text()).expand(3, -1)
+    together = model.write_all(ids, codes)
+    assert [t for t, _ in together] == [model.write(ids[:1], codes[i : i + 1])[0] for i in range(3)]
+    draw = torch.Generator().manual_seed(0)
+    copies = model.write_all(ids[:1], codes[:1], copies=6, generator=draw, temperature=2.0)
+    assert len({tuple(t) for t, _ in copies}) > 1
+
+
+@pytest.mark.parametrize("mode", ["last1", "none"])
+def test_branches_that_do_not_share_attention_read_token_by_token_too(mode):
+    net = backbone(shared=mode)
+    x, kind = torch.randn(1, 9, 32), torch.tensor([[0, 0, 1, 1, 1, 0, 0, 0, 0]])
+    whole, cache = net(x, kind), Cache(16)
+    first = net(x[:, :6], kind[:, :6], cache)
+    rest = [net(x[:, i : i + 1], kind[:, i : i + 1], cache) for i in range(6, 9)]
+    assert torch.allclose(torch.cat([first, *rest], 1), whole, atol=1e-5)
+
+
+def test_only_what_is_wanted_is_computed_to_the_end():
+    net = backbone()
+    x, kind = torch.randn(2, 9, 32), torch.randint(0, 2, (2, 9))
+    want = torch.zeros(2, 9, dtype=torch.bool)
+    want[0, 3], want[1, 8] = True, True
+    some = net(x, kind, want=want)
+    assert torch.allclose(some[want], net(x, kind)[want], atol=1e-6)
+    assert not some[~want].any()
