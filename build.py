@@ -38,6 +38,7 @@ EXAMPLES = """examples:
   python3.11 build.py zip                   dist/mgpt3_blender-<version>.zip, for Install from Disk
   python3.11 build.py measure speed --json speed.json
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
+  python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
   python3.11 build.py train compact         everything after `train` goes to the core
 """
 
@@ -142,7 +143,8 @@ def remedy(output: str) -> str:
 
 def core_environment() -> Environment:
     # torch in a call of its own: resolved together with the rest, another build of it can be pulled in.
-    files = ("-r", "core/requirements.txt", "-r", "tests/requirements.txt")
+    names = ("core/requirements.txt", "core/requirements-smplx.txt", "tests/requirements.txt")
+    files = tuple(word for name in names for word in ("-r", name))
     return Environment("core", ((pin("torch"),), files), "import numpy, safetensors, scipy, torch, transformers")
 
 
@@ -330,20 +332,28 @@ def command_demo(options: argparse.Namespace) -> int:
     return in_blender("mgpt3_blender.demo", [*arguments, "--", options.prompt])
 
 
+def in_core(arguments: list[str]) -> int:
+    """Run a command of the core in its own environment."""
+    core = core_environment().ensure()
+    return subprocess.call([str(core), "-u", "-m", "core", *arguments], cwd=ROOT, env=child_environment(core))
+
+
 def command_measure(options: argparse.Namespace) -> int:
-    arguments = [f"--json={options.json.resolve()}"] if options.json else []
-    if options.what == "parity":
-        if options.folder is None:
-            parser().error("measure parity needs the folder of the recordings: build.py measure parity DIR")
-        core = core_environment().ensure()
-        program = [str(core), "-u", "-m", "core", "parity", str(options.folder.resolve()), *arguments]
-        return subprocess.call(program, cwd=ROOT)
-    return in_blender("mgpt3_blender.measure", [options.what, *arguments])
+    what, target = options.what, options.json.resolve() if options.json else None
+    into = [f"--json={target}"] if target else []
+    places = [str(path.resolve()) for path in options.paths]
+    if what == "speed":  # what a user waits for in Blender, then what the model itself costs
+        code = in_blender("mgpt3_blender.measure", ["speed", *into])
+        beside = target.with_name(f"{target.stem}_core.json") if target else None
+        return max(code, in_core(["speed", *([f"--json={beside}"] if beside else [])]))
+    if not places:
+        needed = "the folder of the recordings: DIR" if what == "parity" else "joint bundles: NAME_joints.npz"
+        parser().error(f"measure {what} needs {needed}")
+    return in_core([what, *(["--data"] if what == "sampling" else []), *places, *into])
 
 
 def command_train(options: argparse.Namespace) -> int:
-    core = core_environment().ensure()
-    return subprocess.call([str(core), "-u", "-m", "core", "train", *options.arguments], cwd=ROOT)
+    return in_core(["train", *options.arguments])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -368,9 +378,8 @@ def parser() -> argparse.ArgumentParser:
     make_zip.set_defaults(run=command_zip)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
-    what = "speed: baking, retargeting, generating, captioning; parity: recorded outputs of the official code"
-    measure.add_argument("what", choices=["speed", "parity"], help=what)
-    measure.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="parity: the folder of the recordings")
+    measure.add_argument("what", choices=["speed", "parity", "sampling"], help="see README, Measuring")
+    measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
     measure.set_defaults(run=command_measure)
 

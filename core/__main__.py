@@ -1,6 +1,7 @@
 """`python -m core …`: the core without Blender.
 
     python -m core generate "a person walks forward" --seconds 4 --seed 7 -o walk.bvh
+    python -m core generate "a person waves" -o wave.npz --format smplx --body-model SMPLX_NEUTRAL.npz
     python -m core caption clip.bvh
     python -m core serve
 
@@ -17,6 +18,7 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ PROGRAMS = {
     "download": "core.download",
     "parity": "core.parity.cli",
     "speed": "core.speed",
+    "sampling": "core.evaluate.sampling",
 }
 """Commands that are programs of their own: a module with main(argv) -> exit code."""
 
@@ -82,10 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--variations", type=int, default=1, metavar="N", help="write N files, NAME_1 to NAME_N")
     generate.add_argument("--guidance", type=float, help="how strictly the prompt counts (default: the model's)")
     generate.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
+    body = generate.add_argument_group("SMPL-X", "pose parameters of your own body model, in an .npz as AMASS has them")
+    body.add_argument("--format", choices=["smplx"], help="write SMPL-X poses instead of joints (needs --body-model)")
+    body.add_argument("--body-model", type=Path, metavar="FILE", help="SMPLX_NEUTRAL.npz, or the folder it is in")
+    body.add_argument("--mean-shape", action="store_true", help="the model's mean body, not one of the motion's size")
+    body.add_argument("--fps", type=float, help="frames a second to write (default: 30)")
     generate.set_defaults(run=_generate)
 
     caption = commands.add_parser("caption", parents=[common], help="a sentence for a motion")
-    caption.add_argument("motion", type=Path, help=".bvh, .npz or .json")
+    caption.add_argument("motion", type=Path, help=".bvh, .json, or .npz (our own, AMASS or SMPL-X)")
+    caption.add_argument("--body-model", type=Path, metavar="FILE", help="your SMPL-X or SMPL+H .npz, or its folder")
     caption.add_argument("--alternatives", type=int, default=0, metavar="N", help="up to N further sentences")
     caption.set_defaults(run=_caption)
 
@@ -98,17 +107,19 @@ def _parser() -> argparse.ArgumentParser:
         ("download", "the official model, its tokenizer, or both"),
         ("parity", "compare with recorded outputs of the official code"),
         ("speed", "time the model"),
+        ("sampling", "what fewer sampling steps cost"),
     ):
         commands.add_parser(name, help=what)  # listed here, handled before
     return parser
 
 
 def _generate(args: argparse.Namespace) -> int:
-    from core.motionfile import check_type, write_motion
+    from core.motionfile import check_type
 
     check_type(args.out)  # before a minute of work, not after it
     if not args.out.parent.is_dir():
         raise CoreError("file_not_written", f"There is no folder '{args.out.parent}'.", "Make it, or choose another.")
+    write = _writer(args)
     seed = random.randrange(2**31) if args.seed is None else args.seed
     from core.model.checkpoint import load_model
     from core.tasks.generate import generate
@@ -139,16 +150,46 @@ def _generate(args: argparse.Namespace) -> int:
             "model": model.info["name"],
             "licence": model.info["licence"],
         }
-        write_motion(path, joints, made_with)
-        print(f"{path}  {len(joints)} frames  seed {made_with['seed']}  {model.info['name']}")
+        written = write(path, joints, made_with)
+        print(f"{path}  {written}  seed {made_with['seed']}  {model.info['name']}")
     print(f"{took:.1f} s on {model.device}", file=sys.stderr)
     return 0
+
+
+def _writer(args: argparse.Namespace) -> Callable[[Path, Any, dict[str, Any]], str]:
+    """How one motion becomes a file: a function that writes it and says in some words what it wrote."""
+    if args.format == "smplx":
+        from core.body import amass
+
+        if args.out.suffix.lower() != ".npz":
+            raise CoreError("file_type_unknown", "SMPL-X poses are written as .npz.", "Let the file's name end in it.")
+        fps = amass.check_fps(amass.WRITTEN_FPS if args.fps is None else args.fps)
+        body_model = amass.smplx_model(args.body_model)
+
+        def as_body(path: Path, joints: Any, info: dict[str, Any]) -> str:
+            fit = amass.write_as_body(path, body_model, joints, info, fps=fps, fit_shape=not args.mean_shape)
+            return f"{len(fit.trans)} frames at {fps:g} fps of SMPL-X, {amass.describe_fit(fit)}"
+
+        return as_body
+    if args.body_model is not None or args.mean_shape or args.fps is not None:
+        raise CoreError(
+            "format_missing",
+            "--body-model, --mean-shape and --fps are about SMPL-X.",
+            "Add --format smplx, or drop them.",
+        )
+    from core.motionfile import write_motion
+
+    def as_joints(path: Path, joints: Any, info: dict[str, Any]) -> str:
+        write_motion(path, joints, info)
+        return f"{len(joints)} frames"
+
+    return as_joints
 
 
 def _caption(args: argparse.Namespace) -> int:
     from core.motionfile import read_motion
 
-    joints = read_motion(args.motion, uniform=True)  # first: a wrong file is told without waiting for the model
+    joints = read_motion(args.motion, uniform=True, body_model=args.body_model)  # first: a wrong file is told at once
     from core.model.checkpoint import load_model
     from core.tasks.caption import caption
 

@@ -1,13 +1,12 @@
 """Motion in files: .bvh for other programs, .npz for NumPy, .json for everything else.
 
 An .npz holds `joints` (T, 22, 3) float32 metres, `names`, `fps` and `info`, a JSON text saying how the motion was made;
-a .json holds the same under the same names.
+a .json holds the same under the same names. An .npz of AMASS or SMPL-X (core/body/amass.py) is read too.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import numpy as np
 
 from core.bvh import read_bvh, resample, write_bvh
 from core.errors import CoreError
-from core.features import canonicalise, check_joints
+from core.features import canonicalise, check_joints, retarget
+from core.restpose import REST_OFFSETS
 from core.skeleton import FPS, JOINTS
 
 TYPES = (".bvh", ".npz", ".json")
@@ -59,21 +59,29 @@ def write_motion(path: Path, joints: np.ndarray, info: dict[str, Any] | None = N
         ) from error
 
 
-def read_motion(path: Path, *, uniform: bool = False) -> np.ndarray:
-    """Read a motion: our own files, or anybody's BVH.
+def read_motion(path: Path, *, uniform: bool = False, body_model: Path | None = None) -> np.ndarray:
+    """Read a motion: our own files, anybody's BVH, or the .npz of AMASS and SMPL-X.
 
+    Args:
+        uniform: give a body from elsewhere (BVH, SMPL-X) the canonical lengths.
+        body_model: the user's SMPL-X or SMPL+H model, which motion of that kind needs.
     Returns:
-        (T, 22, 3) float32, metres, Y up, 20 fps, canonical place. `uniform` gives a BVH's body the canonical lengths.
+        (T, 22, 3) float32, metres, Y up, 20 fps, canonical place.
     Raises:
-        CoreError: file_type_unknown, file_missing, file_broken, bvh_broken, bvh_unknown_skeleton.
+        CoreError: file_type_unknown, file_missing, file_broken, bvh_broken, bvh_unknown_skeleton, and what
+            `core.body.amass.read_joints` raises.
     """
-    kind = check_type(path)
+    kind, body = check_type(path), None
     if kind == ".bvh":
         return read_bvh(path, uniform=uniform)
     try:
         if kind == ".npz":
+            from core.body import amass  # only here: writing files needs none of it
+
             with np.load(path, allow_pickle=False) as content:
-                joints, fps = content["joints"], float(content.get("fps", FPS))
+                body = amass.body_arrays(content)
+                if body is None:
+                    joints, fps = content["joints"], float(content.get("fps", FPS))
         else:
             raw = json.loads(path.read_text(encoding="utf-8"))
             joints, fps = np.array(raw["joints"], np.float32), float(raw.get("fps", FPS))
@@ -81,8 +89,11 @@ def read_motion(path: Path, *, uniform: bool = False) -> np.ndarray:
         raise CoreError(
             "file_missing", f"'{path}' cannot be read: {error.strerror or error}.", "Check the path."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive can fail in any way: zip, header, numbers
         raise CoreError("file_broken", f"'{path}' holds no motion ({error}).", "Export it again.") from error
+    if body is not None:
+        joints = amass.read_joints(body, path.name, body_model)
+        return canonicalise(retarget(joints, REST_OFFSETS) if uniform else joints)
     if not (np.isfinite(fps) and 0.1 <= fps <= 10000):
         raise CoreError("file_broken", f"'{path}' has an impossible frame rate.", "Export it again.")
     return canonicalise(resample(check_joints(joints), fps))
