@@ -17,7 +17,7 @@ from core.model.backbone import Backbone, Cache
 from core.model.checkpoint import load_model, save_model
 from core.model.config import BackboneConfig, DiffusionConfig
 from core.model.diffusion import DiffusionHead
-from core.model.draft import Draft
+from core.model.draft import Draft, Int8Linear
 from core.model.kinematics import features_to_joints
 from core.model.sampling import draw_noise
 from core.model.schedule import Schedule
@@ -310,7 +310,7 @@ def test_what_a_draft_guesses_is_checked(model):
     for spoil in (False, True):
         model.draft = Draft(model.backbone)
         if spoil:
-            model.draft.head.weight[:] = model.draft.head.weight.roll(1, 0)  # now it always guesses the neighbour
+            model.draft.head = Int8Linear(model.backbone.wte.weight.roll(1, 0), None)  # it always guesses the neighbour
         guessed, likely = model.write(ids, codes, draft=True)
         assert guessed == tokens
         assert likely == pytest.approx(score, abs=1e-4)

@@ -18,30 +18,39 @@ from core.model.backbone import Backbone, Cache
 LEAST_WEIGHTS = 20_000_000
 """Weights of a text branch from which on a draft is worth its memory (a quarter of that branch)."""
 
-ROWS = 8192
-"""Rows of a matrix that are converted at a time, so that converting needs little memory."""
+ROWS = 16384
+"""Rows of a matrix that are packed at a time, so that packing needs little memory."""
+
+ZERO = torch.zeros(1, dtype=torch.int32)
 
 
 class Int8Linear:
-    """y = x W^T + b with W in int8 and a scale a row; inputs are rounded to bfloat16.
+    """y = x W^T + b with W in int8, a scale a row; inputs are rounded to int8 as they come (dynamic quantisation).
 
     Args:
         weight: (out, in), any strides. bias: (out,) or None.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self.bias = bias
-        self.weight = torch.empty(weight.shape, dtype=torch.int8)
-        self.scale = torch.empty(len(weight), dtype=torch.bfloat16)
+        self.parts = []
         for start in range(0, len(weight), ROWS):
-            part = weight[start : start + ROWS]
-            scale = (part.abs().amax(1).clamp(min=1e-12) / 127).bfloat16()
-            self.scale[start : start + ROWS] = scale
-            self.weight[start : start + ROWS] = (part / scale.float()[:, None]).round_().clamp_(-127, 127)
+            part = weight[start : start + ROWS].detach()
+            scale = part.abs().amax(1).clamp(min=1e-12) / 127
+            rounded = (part / scale[:, None]).round_().to(torch.int8).contiguous()
+            packed = torch.ops.onednn.qlinear_prepack(rounded, [1, part.shape[1]])
+            zeros = torch.zeros(len(part), dtype=torch.int32)
+            self.parts.append((packed, scale, zeros, None if bias is None else bias[start : start + ROWS].detach()))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # (1, in) float32 -> (1, out) float32
-        y = torch._weight_int8pack_mm(x.bfloat16(), self.weight, self.scale).float()
-        return y if self.bias is None else y + self.bias
+        scale = (x.abs().amax() / 127).clamp(min=1e-12).view(1)
+        rounded = (x / scale).round_().to(torch.int8)
+        found = [
+            torch.ops.onednn.qlinear_pointwise(
+                rounded, scale, ZERO, packed, scales, zeros, bias, 1.0, 0, torch.float32, "none", [], ""
+            )
+            for packed, scales, zeros, bias in self.parts
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found, -1)
 
 
 class Draft:
@@ -63,10 +72,11 @@ class Draft:
 
     @staticmethod
     def worth_it(backbone: Backbone) -> bool:
-        """Whether the model is large, exact (float32), on a CPU, and of the kind that can be drafted."""
+        """Whether the model is large, exact (float32), on a CPU that oneDNN serves, and of the kind that is drafted."""
         weight = backbone.wte.weight
         return (
             weight.device.type == "cpu"
+            and torch.backends.mkldnn.is_available()
             and weight.dtype == torch.float32
             and all(block.shared for block in backbone.h)
             and weight.numel() + 12 * backbone.cfg.layers * backbone.cfg.width**2 > LEAST_WEIGHTS
