@@ -67,7 +67,8 @@ def graphed(
     """`sampling.loop`, recorded once for these shapes and replayed."""
     inputs = [c, times, x, x.new_zeros(0) if noise is None else noise]
     autocast = torch.is_autocast_enabled("cuda")
-    key = (recipe, tuple(tuple(t.shape) for t in inputs), autocast, fixed is not None and id(fixed))
+    weights = tuple(p.data_ptr() for p in head.parameters())  # a recording reads the weights where they were
+    key = (recipe, tuple(tuple(t.shape) for t in inputs), autocast, fixed is not None and id(fixed), weights)
     if key not in head.graphs:
         while len(head.graphs) >= KEPT:
             head.graphs.pop(next(iter(head.graphs)))
