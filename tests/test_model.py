@@ -345,3 +345,12 @@ def test_only_what_is_wanted_is_computed_to_the_end():
     some = net(x, kind, want=want)
     assert torch.allclose(some[want], net(x, kind)[want], atol=1e-6)
     assert not some[~want].any()
+
+
+def test_a_model_trained_without_guidance_is_not_guided(tmp_path):
+    model = load_model(make_tiny_model(tmp_path / "tiny", Path(sys.executable)), "cpu")
+    model.cfg.diffusion.guidance = 1.0
+    plain = generate(model, "a person walks", 2.0, 5)[0]
+    assert np.array_equal(plain, generate(model, "a person walks", 2.0, 5, guidance=1.0)[0])
+    with pytest.raises(CoreError, match="without guidance"):
+        generate(model, "a person walks", 2.0, 5, guidance=4.0)

@@ -27,8 +27,37 @@ save_model(MotionGPT3(tiny(), Tokenizer(folder / "tokenizer.json")), folder)
 """
 
 
+CHECKPOINT = """
+import sys
+from pathlib import Path
+import official_checkpoint as made
+import torch
+from core.prompts import Tokenizer
+folder = Path(sys.argv[1])
+made.make_gpt2_like(folder) if "gpt2" in sys.argv else made.make_tokenizer(folder)
+made.make_statistics(folder)
+state = made.official_state(made.small_config(), Tokenizer(folder))
+torch.save(made.lightning(state), folder / "motiongpt3.ckpt")
+"""
+
+
 def make_tiny_model(folder: Path, python: Path) -> Path:
     """Write a model folder. `python` is one that has torch."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
-    subprocess.run([str(python), "-c", CODE, str(folder)], env=env, check=True, timeout=120)
+    _run(CODE, folder, python)
     return folder
+
+
+def make_tiny_checkpoint(folder: Path, python: Path, tokenizer: str = "small") -> Path:
+    """Write a checkpoint of the official form, with the tokenizer and the statistics beside it; the checkpoint.
+
+    Args:
+        tokenizer: "gpt2" for one of GPT-2's size and words.
+    """
+    _run(CHECKPOINT, folder, python, tokenizer)
+    return folder / "motiongpt3.ckpt"
+
+
+def _run(code: str, folder: Path, python: Path, *arguments: str) -> None:
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
+    subprocess.run([str(python), "-c", code, str(folder), *arguments], env=env, check=True, timeout=120)

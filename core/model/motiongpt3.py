@@ -107,8 +107,10 @@ class MotionGPT3(nn.Module):
         """One code (in the language model's scale) per seed: condition (N or 1, 4, D) -> (N, C)."""
         of = steps or self.cfg.diffusion.steps
         noise = draw_noise(seeds, of, self.cfg.vae.width).to(self.device)  # the first, then one a step but the last
+        # A model whose own scale is 1 was trained without guidance: it has nothing to be guided away from.
+        unconditional = self.fake_latent[None] if self.cfg.diffusion.guidance > 1 else None
         return self.head.sample(
-            condition, self.fake_latent[None], noise[0], noise[1:],
+            condition, unconditional, noise[0], noise[1:],
             steps=steps, guidance=guidance, sampler=sampler, on_step=on_step,
         )  # fmt: skip
 

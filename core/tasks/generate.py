@@ -76,6 +76,12 @@ def generate(
         raise CoreError("variations_out_of_range", f"{variations} variations cannot be made.", "Choose 1 to 64.")
     if guidance is not None and not (math.isfinite(guidance) and 0 <= guidance <= 20):
         raise CoreError("guidance_out_of_range", f"Guidance {guidance:g} is out of range.", "Choose 1 to 20.")
+    if guidance is not None and guidance > 1 >= model.cfg.diffusion.guidance:
+        raise CoreError(
+            "guidance_unknown",
+            f"'{model.cfg.name}' was trained without guidance and can only sample at 1.",
+            "Leave the guidance to the model.",
+        )
     if steps is not None and not 1 <= steps <= model.cfg.diffusion.train_steps:
         raise CoreError("steps_out_of_range", f"{steps} sampling steps cannot be made.", "Choose 1 to 1000.")
     check_seed(seed)
