@@ -136,6 +136,11 @@ def measure(folder: Path, device: str, precision: str, started: float) -> dict[s
             took.append(time.perf_counter() - at)
         return statistics.median(took) * 1000
 
+    if (
+        model.device.type == "cpu"
+    ):  # what the other figures are to be read against: a shared machine is not always itself
+        a, w = torch.randn(1024, 1024), torch.randn(1024, 1024)
+        out["float32 product of this moment"] = (2 * 1024**3 / median(lambda: a @ w, 15) / 1e6, "GFLOP/s")
     ids = model.prompt(f"{PROMPT} \n <start_of_motion>" + "<motion_latent_holder_output>" * 4)
     lengths = torch.full((1,), round(seconds * 20), device=model.device)
     with torch.inference_mode(), model.computing():
@@ -148,11 +153,12 @@ def measure(folder: Path, device: str, precision: str, started: float) -> dict[s
     out["motion, 1"] = (median(lambda: generate(model, PROMPT, seconds, SEED)), "ms")
     out["motion, 1, fast"] = (median(lambda: generate(model, PROMPT, seconds, SEED, fast=True)), "ms")
     out["peak memory, motions"] = (peak(), "MB")
-    greedy = words(model, first, exact=True)
-    out["40 words"] = (median(lambda: words(model, first), 5), "ms")
+    seeds = iter(range(1000))
+    out["40 words"] = (median(lambda: words(model, first, seed=next(seeds))), "ms")  # each time another motion's code
     out["words a second"] = (40_000 / out["40 words"][0], "1/s")
     out["40 words, no draft"] = (median(lambda: words(model, first, exact=True), 3), "ms")
-    same = [a == b for a, b in zip(words(model, first), greedy, strict=True)]
+    pairs = [(words(model, first, seed=k), words(model, first, exact=True, seed=k)) for k in range(3)]
+    same = [a == b for one, other in pairs for a, b in zip(one, other, strict=True)]
     out["words as without draft"] = (100 * float(np.mean(same)), "%")
     if not full:
         from core.tasks.caption import caption
@@ -193,8 +199,12 @@ def captions_memory(folder: Path, device: str, precision: str, started: float) -
     return {"peak memory, captions": (peak(), "MB")}
 
 
-def words(model: Any, joints: Any, exact: bool = False) -> list[int]:
-    """A caption of exactly 40 tokens, greedy; exact: without the draft that guesses ahead."""
+def words(model: Any, joints: Any, exact: bool = False, seed: int = SEED) -> list[int]:
+    """A caption of exactly 40 tokens, greedy, from joints; exact: without the draft that guesses ahead.
+
+    The motion is read, then described as if its code were an ordinary one: what a random model reads in a motion is so
+    far out that its next two words hardly differ, which no trained model is like.
+    """
     import torch
 
     from core import prompts
@@ -204,6 +214,8 @@ def words(model: Any, joints: Any, exact: bool = False) -> list[int]:
         eos, model.tokenizer.eos = model.tokenizer.eos, -1  # never ends early
         try:
             codes = encode_motion(model, joints)[:, None]
+            if not model.cfg.reads_duration:
+                codes = torch.randn(codes.shape, generator=torch.Generator().manual_seed(seed)).to(codes.device)
             return model.write(model.prompt(prompts.motion_to_text()), codes, draft=False if exact else None)[0]
         finally:
             model.tokenizer.eos = eos

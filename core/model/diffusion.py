@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 
 from core.model.config import DiffusionConfig
 from core.model.layers import PositionTable
-from core.model.sampling import OnState, OnStep, Recipe, sample
+from core.model.sampling import OnState, OnStep, Recipe, Table, denoise, sample
 from core.model.vae import EncoderLayer
 
 
@@ -50,10 +49,6 @@ class TimeEmbedding(nn.Module):
         return self.mlp(torch.cat([angle.cos(), angle.sin()], -1))
 
 
-Table = tuple[torch.Tensor, ...]
-"""What time and condition do to one layer: (scale, shift, gate), or (scale, shift) for the last; each (..., W)."""
-
-
 class ResBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,10 +62,9 @@ class ResBlock(nn.Module):
         scale = 1 + scale
         return self.in_ln.weight * scale, torch.addcmul(shift, self.in_ln.bias, scale), gate
 
-    def forward(self, h: torch.Tensor, table: Table) -> torch.Tensor:
-        scale, shift, gate = table
-        normed = F.layer_norm(h, h.shape[-1:], eps=1e-6)
-        return torch.addcmul(h, gate, self.mlp(torch.addcmul(shift, normed, scale)))
+    def weights(self) -> tuple[torch.Tensor, ...]:
+        first, last = self.mlp[0], self.mlp[2]
+        return first.weight, first.bias, last.weight, last.bias  # type: ignore[return-value]
 
 
 class FinalLayer(nn.Module):
@@ -84,9 +78,8 @@ class FinalLayer(nn.Module):
         shift, scale = self.adaLN_modulation(y).chunk(2, -1)
         return 1 + scale, shift
 
-    def forward(self, h: torch.Tensor, table: Table) -> torch.Tensor:
-        scale, shift = table
-        return self.linear(torch.addcmul(shift, self.norm_final(h), scale))
+    def weights(self) -> tuple[torch.Tensor, ...]:
+        return self.linear.weight, self.linear.bias
 
 
 class DiffusionHead(nn.Module):
@@ -95,7 +88,7 @@ class DiffusionHead(nn.Module):
     def __init__(self, cfg: DiffusionConfig, hidden: int, channels: int) -> None:
         super().__init__()
         self.cfg, self.channels = cfg, channels
-        self.kept: tuple[Hashable, list[Table]] | None = None  # sampling: tables of the unconditional branch
+        self.kept: tuple[Hashable, torch.Tensor, list[Table] | None] | None = None  # sampling: what no prompt changes
         self.graphs: dict[Hashable, Any] = {}  # sampling: recorded loops, CUDA only
         W = cfg.width
         self.time_embed = TimeEmbedding(W)
@@ -109,16 +102,14 @@ class DiffusionHead(nn.Module):
         layers = [*self.res_blocks, self.final_layer]
         return [layer.table(y) for layer in layers]
 
-    def denoise(self, x: torch.Tensor, tables: list[Table]) -> torch.Tensor:
-        """The noise in x (N, C). Tables of (2, N, W) give two predictions of the same x: (2, N, C)."""
-        h = self.input_proj(x)
-        for block, table in zip(self.res_blocks, tables[:-1], strict=True):
-            h = block(h, table)
-        return self.final_layer(h, tables[-1])
+    def weights(self) -> list[tuple[torch.Tensor, ...]]:
+        """The weights that `denoise` multiplies by, layer by layer: looked up once, not in every step."""
+        layers = [*self.res_blocks, self.final_layer]
+        return [(self.input_proj.weight, self.input_proj.bias), *(layer.weights() for layer in layers)]
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """Noisy latents (N, C), time steps (N,) of the full schedule, hidden rows (N, 4, D) -> noise (N, C)."""
-        return self.denoise(x, self.tables(self.time_embed(t) + self.cond_embed(condition)))
+        return denoise(x, self.tables(self.time_embed(t) + self.cond_embed(condition)), self.weights())
 
     def errors(
         self,

@@ -12,8 +12,8 @@ import torch
 from core.model import sampling
 
 if TYPE_CHECKING:
-    from core.model.diffusion import DiffusionHead, Table
-    from core.model.sampling import Recipe
+    from core.model.diffusion import DiffusionHead
+    from core.model.sampling import Recipe, Table
     from core.model.schedule import Schedule
 
 KEPT = 8

@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from core.model.schedule import Schedule
 
 if TYPE_CHECKING:
-    from core.model.diffusion import DiffusionHead, Table
+    from core.model.diffusion import DiffusionHead
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
 TABLE_ROWS = 256
 """Rows of a modulation table made at a time: enough for a fast matrix product, some tens of megabytes."""
+
+Table = tuple[torch.Tensor, ...]
+"""What time and condition do to one layer: (scale, shift, gate), or (scale, shift) for the last; each (..., W)."""
 
 OnStep = Callable[[int, int], None]
 OnState = Callable[[int, torch.Tensor, torch.Tensor], None]
@@ -57,8 +61,8 @@ def sample(
         raise ValueError(f"unknown sampler {recipe.sampler!r}")
     schedule = Schedule(head.cfg, recipe.steps, to_end=recipe.sampler == "dpm++")
     guided = recipe.guidance > 1 and unconditional is not None
-    times = head.time_embed(torch.as_tensor(schedule.timesteps, device=condition.device))  # (S, W)
-    fixed = _unconditional_tables(head, unconditional, times, schedule) if guided else None  # type: ignore[arg-type]
+    times, tables = _kept(head, unconditional, schedule, condition)
+    fixed = tables if guided else None
     c = head.cond_embed(condition)  # (R, W)
     if first_noise.is_cuda and on_state is None:
         from core.model.graph import graphed
@@ -87,22 +91,23 @@ def loop(
         c: (1 or N, W) conditions. times: (S, W). fixed: tables of the unconditional branch, each (S, 1, W), where
             guided. x: (N, C). noise: (S - 1, N, C) in loop order, or None for a sampler that needs none.
     """
-    steps = recipe.steps
+    steps, weights = recipe.steps, head.weights()
     x0_before: torch.Tensor | None = None
     chunk = max(1, TABLE_ROWS // len(c))
     for first in range(steps - 1, -1, -chunk):
         indices = list(range(first, max(first - chunk, -1), -1))
-        tables = _step_tables(head, times, c, fixed, indices)
+        tables = _step_tables(head, times, c, fixed, indices, alone=len(x) == 1)
         for i, table in zip(indices, tables, strict=True):
             at = steps - 1 - i  # counted from the beginning of the loop
             if on_step is not None:
                 on_step(at, steps)
-            x0, eps = _predict(head, recipe, s, i, x, table, guided=fixed is not None)
+            noises = denoise(x, table, weights).float()
+            x0, eps = _predict(recipe, s, i, x, noises.view(-1, *x.shape))
             if recipe.sampler == "ddpm":
-                x = float(s.mean_x0[i]) * x0 + float(s.mean_x[i]) * x
+                x = torch.add(float(s.mean_x[i]) * x, x0, alpha=float(s.mean_x0[i]))
                 if i > 0:
                     assert noise is not None
-                    x = torch.add(x, noise[at], alpha=float(s.std[i]))
+                    x.add_(noise[at], alpha=float(s.std[i]))
             elif recipe.sampler == "ddim":
                 ab = float(s.alpha_bar_previous[i])
                 x = ab**0.5 * x0 + (1 - ab) ** 0.5 * eps
@@ -114,23 +119,41 @@ def loop(
     return x
 
 
+def denoise(x: torch.Tensor, tables: list[Table], weights: list[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+    """The noise in latents x (N, C): what runs a hundred times, so few and plain operations.
+
+    Args:
+        tables: of `DiffusionHead.tables`, each (N, W); those of (2, N, W) give two predictions of one x: (2, N, C).
+        weights: of `DiffusionHead.weights`.
+    """
+    h = F.linear(x, *weights[0])
+    size = h.shape[-1:]
+    for (scale, shift, gate), (w0, b0, w2, b2) in zip(tables[:-1], weights[1:-1], strict=True):
+        r = torch.addcmul(shift, F.layer_norm(h, size, eps=1e-6), scale)
+        r = F.linear(F.silu(F.linear(r, w0, b0)), w2, b2)
+        h = torch.addcmul(h, gate, r)
+    scale, shift = tables[-1]
+    return F.linear(torch.addcmul(shift, F.layer_norm(h, size, eps=1e-6), scale), *weights[-1])
+
+
 def _predict(
-    head: DiffusionHead, recipe: Recipe, s: Schedule, i: int, x: torch.Tensor, table: list[Table], guided: bool
+    recipe: Recipe, s: Schedule, i: int, x: torch.Tensor, noises: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The clean latent and the noise that the head sees in x (N, C) at step i."""
+    """The clean latent and the noise in x (N, C) at step i, from the conditional prediction of the noise and, where
+    there is guidance, the unconditional one: (1 or 2, N, C)."""
     a, b = float(s.x0_from_x[i]), float(s.x0_from_eps[i])
-    if not guided:
-        eps = head.denoise(x, table).float()
-        return a * x - b * eps, eps
-    cond, uncond = head.denoise(x, table).float().unbind(0)
-    eps = torch.lerp(uncond, cond, recipe.guidance)
-    x0 = a * x - b * eps
+    cond = noises[0]
+    if len(noises) == 1:
+        return torch.add(a * x, cond, alpha=-b), cond
+    eps = torch.lerp(noises[1], cond, recipe.guidance)
+    ax = a * x
+    x0 = torch.add(ax, eps, alpha=-b)
     if recipe.rescale > 0:
         # Guidance inflates the spread of the predicted latent; bring it back to the conditional one's.
-        x0c = a * x - b * cond
+        x0c = torch.add(ax, cond, alpha=-b)
         factor = x0c.std(-1, keepdim=True) / x0.std(-1, keepdim=True).clamp(min=1e-6)
         x0 = x0 * (recipe.rescale * factor + 1 - recipe.rescale)
-        eps = (a * x - x0) / b
+        eps = (ax - x0) / b
     return x0, eps
 
 
@@ -150,9 +173,15 @@ def _multistep(
 
 
 def _step_tables(
-    head: DiffusionHead, times: torch.Tensor, c: torch.Tensor, fixed: list[Table] | None, indices: list[int]
+    head: DiffusionHead,
+    times: torch.Tensor,
+    c: torch.Tensor,
+    fixed: list[Table] | None,
+    indices: list[int],
+    alone: bool,
 ) -> list[list[Table]]:
-    """Per step, per layer, the modulation: (R, W) each, or (2, R, W) with the unconditional branch second."""
+    """Per step, per layer, the modulation: (R, W) each, or (2, R, W) with the unconditional branch second; for a sample
+    that is alone (2, W), because matrices are quicker than stacks of them."""
     rows = slice(indices[-1], indices[0] + 1)  # ascending, as `times`
     layers = head.tables(times[rows, None] + c)  # each (S, R, W)
     if fixed is not None:
@@ -160,23 +189,28 @@ def _step_tables(
             tuple(torch.stack([t, u[rows].expand_as(t)], 1) for t, u in zip(table, other, strict=True))
             for table, other in zip(layers, fixed, strict=True)
         ]
+        if alone:
+            layers = [tuple(part.squeeze(2) for part in table) for table in layers]
     steps = [[part.unbind(0) for part in table] for table in layers]
     return [[tuple(part[k] for part in table) for table in steps] for k in range(len(indices) - 1, -1, -1)]
 
 
-def _unconditional_tables(
-    head: DiffusionHead, unconditional: torch.Tensor, times: torch.Tensor, schedule: Schedule
-) -> list[Table]:
-    """The tables of the unconditional branch, kept until a weight or the number of steps changes."""
-    tensors = [unconditional, *head.parameters()]
+def _kept(
+    head: DiffusionHead, unconditional: torch.Tensor | None, schedule: Schedule, like: torch.Tensor
+) -> tuple[torch.Tensor, list[Table] | None]:
+    """The time embeddings (S, W) and the tables of the unconditional branch, kept until a weight or the number of steps
+    changes."""
+    tensors = [*head.parameters()] + ([] if unconditional is None else [unconditional])
     key = (
         schedule.timesteps.tobytes(),
-        times.dtype,
+        torch.is_autocast_enabled(like.device.type),
         tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors),
     )
     if head.kept is None or head.kept[0] != key:
-        head.kept = (key, head.tables(times[:, None] + head.cond_embed(unconditional)))
-    return head.kept[1]
+        times = head.time_embed(torch.as_tensor(schedule.timesteps, device=like.device))
+        tables = None if unconditional is None else head.tables(times[:, None] + head.cond_embed(unconditional))
+        head.kept = (key, times, tables)
+    return head.kept[1], head.kept[2]
 
 
 def draw_noise(seeds: list[int], count: int, channels: int) -> torch.Tensor:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 40
 REPETITION_PENALTY = 1.1
-LOOK_AHEAD = 10
-"""Tokens that are checked at a time where a draft guesses them."""
+LOOK_AHEAD = (8, 16)
+"""Tokens that are checked at a time where a draft guesses them: at first, and at most after all guesses were right.
+Checking sixteen takes hardly longer than checking eight; guessing past a wrong one is lost."""
 
 Written = tuple[list[int], float]
 """New token ids without the end token, and their mean log-probability (the end token counted where there is one)."""
@@ -100,7 +101,7 @@ def write_all(
     """
     net = model.backbone
     x, modality = model.embed(ids, codes), model.tokenizer.modality(ids)
-    cache = Cache(ids.shape[1] + max_new_tokens + LOOK_AHEAD)
+    cache = Cache(ids.shape[1] + max_new_tokens + LOOK_AHEAD[1])
     last = torch.zeros_like(modality, dtype=torch.bool)
     last[:, -1] = True
     if on_token is not None:
@@ -145,10 +146,11 @@ def _drafted(
     if on_logits is not None:
         on_logits(raw[0])
     token = int(chooser.choose(raw))
+    ahead = LOOK_AHEAD[0]
     while chooser.running and chooser.count[0] < max_new_tokens:
         start, written = cache.length, chooser.written.clone()
         guesses = [token]
-        while len(guesses) < min(LOOK_AHEAD, max_new_tokens - chooser.count[0]):
+        while len(guesses) < min(ahead, max_new_tokens - chooser.count[0]):
             if on_token is not None:
                 on_token(chooser.count[0] + len(guesses) - 1)
             guess = int(chooser.pick(draft.step(guesses[-1], cache)[None], written))
@@ -158,11 +160,13 @@ def _drafted(
             guesses.append(guess)
         cache.length = start
         ids = torch.tensor([guesses])
+        ahead = min(2 * ahead, LOOK_AHEAD[1])
         raws = net.logits(net(net.embed(ids), torch.zeros_like(ids), cache)[0])  # (k, V): what follows each guess
         for k, raw in enumerate(raws):
             if on_logits is not None:
                 on_logits(raw)
             token = int(chooser.choose(raw[None]))
             if token == chooser.eos or guesses[k + 1 : k + 2] != [token]:
+                ahead = ahead if k == len(guesses) - 1 else LOOK_AHEAD[0]
                 cache.length = start + k + 1  # what was guessed after this was wrong, and is read no more
                 break
