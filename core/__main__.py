@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the bundled one)")
     common.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    kinds = ["float32", "bfloat16"]
+    common.add_argument("--precision", choices=kinds, default="float32", help="of products; float32 is exact (default)")
     common.add_argument("--verbose", action="store_true", help="show tracebacks")
 
     generate = commands.add_parser("generate", parents=[common], help="a motion for a prompt")
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--variations", type=int, default=1, metavar="N", help="write N files, NAME_1 to NAME_N")
     generate.add_argument("--guidance", type=float, help="how strictly the prompt counts (default: the model's)")
     generate.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
+    generate.add_argument("--fast", action="store_true", help="the model's quick recipe instead of its exact one")
     body = generate.add_argument_group("SMPL-X", "pose parameters of your own body model, in an .npz as AMASS has them")
     body.add_argument("--format", choices=["smplx"], help="write SMPL-X poses instead of joints (needs --body-model)")
     body.add_argument("--body-model", type=Path, metavar="FILE", help="SMPLX_NEUTRAL.npz, or the folder it is in")
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     caption = commands.add_parser("caption", parents=[common], help="a sentence for a motion")
     caption.add_argument("motion", type=Path, help=".bvh, .json, or .npz (our own, AMASS or SMPL-X)")
     caption.add_argument("--body-model", type=Path, metavar="FILE", help="your SMPL-X or SMPL+H .npz, or its folder")
+    caption.add_argument("--fast", action="store_true", help="8-bit weights where the model is large")
     caption.add_argument("--alternatives", type=int, default=0, metavar="N", help="up to N further sentences")
     caption.set_defaults(run=_caption)
 
@@ -124,7 +128,7 @@ def _generate(args: argparse.Namespace) -> int:
     from core.model.checkpoint import load_model
     from core.tasks.generate import generate
 
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, args.precision)
     started = time.perf_counter()
     motions = generate(
         model,
@@ -134,9 +138,11 @@ def _generate(args: argparse.Namespace) -> int:
         variations=args.variations,
         guidance=args.guidance,
         steps=args.steps,
+        fast=args.fast,
         progress=_progress if sys.stderr.isatty() else None,
     )
     took = time.perf_counter() - started
+    usual = model.cfg.diffusion.fast_steps if args.fast else model.cfg.diffusion.steps
     for number, joints in enumerate(motions):
         path = args.out
         if len(motions) > 1:
@@ -146,7 +152,7 @@ def _generate(args: argparse.Namespace) -> int:
             "seconds": args.seconds,
             "seed": (seed + number) % 2**31,
             "guidance": args.guidance if args.guidance is not None else model.cfg.diffusion.guidance,
-            "steps": args.steps if args.steps is not None else model.cfg.diffusion.steps,
+            "steps": args.steps if args.steps is not None else usual,
             "model": model.info["name"],
             "licence": model.info["licence"],
         }
@@ -195,7 +201,8 @@ def _caption(args: argparse.Namespace) -> int:
 
     if args.alternatives < 0:
         raise CoreError("alternatives_out_of_range", "Less than no alternatives cannot be given.", "Choose 0 or more.")
-    for sentence in caption(load_model(args.model, args.device), joints, alternatives=args.alternatives):
+    model = load_model(args.model, args.device, args.precision)
+    for sentence in caption(model, joints, alternatives=args.alternatives, fast=args.fast):
         print(sentence)
     return 0
 
@@ -203,7 +210,7 @@ def _caption(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     from core.serve import serve
 
-    serve(args.model, args.device)
+    serve(args.model, args.device, args.precision)
     return 0
 
 

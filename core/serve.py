@@ -54,11 +54,18 @@ class Worker:
         incoming, outgoing: the two ends of the conversation, binary.
         model_path: the model's folder, None for the bundled one.
         device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bfloat16", of matrix products.
     """
 
     def __init__(
-        self, incoming: BinaryIO, outgoing: BinaryIO, model_path: Path | None = None, device: str = "auto"
+        self,
+        incoming: BinaryIO,
+        outgoing: BinaryIO,
+        model_path: Path | None = None,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> None:
+        self._precision = precision
         self._incoming, self._outgoing = incoming, outgoing
         self._model_path, self._device = model_path, device
         self._model: Any = None
@@ -199,7 +206,7 @@ class Worker:
             from core.model.checkpoint import load_model
 
             started = time.monotonic()
-            self._model = load_model(self._model_path, self._device)
+            self._model = load_model(self._model_path, self._device, self._precision)
             log.info("loaded %s in %.1f s", self._model.info.get("path"), time.monotonic() - started)
         return self._model
 
@@ -277,6 +284,7 @@ class Worker:
     def _caption(self, params: Params) -> Work:
         joints = params.array("joints", (None, 22, 3))
         alternatives = params.integer("alternatives", 0, 32, default=0)
+        fast = params.flag("fast", default=False)
 
         def work(job: Job) -> dict[str, Any]:
             model = self._loaded(job)
@@ -286,6 +294,7 @@ class Worker:
                 model,
                 joints,
                 alternatives=alternatives,
+                fast=fast,
                 progress=self._progress(job),
                 cancelled=job.cancelled.is_set,
             )
@@ -334,7 +343,7 @@ def _error(request_id: protocol.Id, error: Exception) -> bytes:
     )
 
 
-def serve(model_path: Path | None = None, device: str = "auto") -> None:
+def serve(model_path: Path | None = None, device: str = "auto", precision: str = "float32") -> None:
     """Serve this process's stdin and stdout; never returns.
 
     The real stdin and stdout are put aside first: what a library prints goes to stderr, and none can read a message.
@@ -352,5 +361,5 @@ def serve(model_path: Path | None = None, device: str = "auto") -> None:
     sys.stdout = sys.stderr
     log.info("MotionGPT3 core %s, process %d", VERSION, os.getpid())
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches the whole group; the client decides for itself
-        Worker(incoming, outgoing, model_path, device).run()
+        Worker(incoming, outgoing, model_path, device, precision).run()
     os._exit(0)

@@ -14,9 +14,9 @@ VERSION = "0.1.0"
 def _modules() -> tuple[ModuleType, ...]:
     """In the order of registration: each module has `classes`, `register` and `unregister`, or some of them."""
     from . import cli, handlers, panels, preferences, properties
-    from .operators import generate, setup
+    from .operators import generate, models, setup
 
-    return preferences, properties, generate, setup, panels, cli, handlers
+    return preferences, properties, generate, setup, models, panels, cli, handlers
 
 
 def register() -> None:

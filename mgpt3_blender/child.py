@@ -28,19 +28,20 @@ TAIL_LINES = 40
 _UNWANTED = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "PYTHONUSERBASE", "__PYVENV_LAUNCHER__")
 
 
-def child_environment(base: Mapping[str, str], cache: Path | None = None) -> dict[str, str]:
+def child_environment(base: Mapping[str, str], cache: Path | None = None, *, online: bool = False) -> dict[str, str]:
     """The environment variables a child Python gets: UTF-8 everywhere, nothing of Blender's Python, no network.
 
     Args:
         base: usually os.environ.
         cache: where compiled bytecode goes, so that the add-on's own folder is never written to.
+        online: it may ask the network for models: the user pressed a button for that.
     """
     env = {key: value for key, value in base.items() if key.upper() not in _UNWANTED}
     env.update(
         PYTHONUTF8="1",
         PYTHONIOENCODING="utf-8",
-        HF_HUB_OFFLINE="1",
-        TRANSFORMERS_OFFLINE="1",
+        HF_HUB_OFFLINE="0" if online else "1",
+        TRANSFORMERS_OFFLINE="0" if online else "1",
         HF_HUB_DISABLE_TELEMETRY="1",
         TOKENIZERS_PARALLELISM="false",
     )

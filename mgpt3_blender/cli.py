@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from . import jobs
+from . import cli_models, jobs
 from .errors import UserError
 from .operators.running import print_progress
 
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--no-clean-feet", action="store_true", help="leave the feet as the model gave them")
     one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
     one.add_argument("--json", action="store_true", help="print what was made as JSON")
+    cli_models.add_to(commands)
     return top
 
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # argparse has printed why; Blender is to end by itself
         return int(end.code or 0)
     try:
-        return _generate(options)
+        return cli_models.main(options) if options.command == "models" else _generate(options)
     except UserError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         if error.remedy:

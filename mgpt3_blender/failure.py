@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from .child import describe_exit
 from .errors import UserError
 
-_MISSING_MODULE = "No module named "
+_MISSING_MODULE = re.compile(r"No module named ['\"]?([\w.]+\w)")
 
 
 class WorkerError(UserError):
@@ -27,11 +28,10 @@ def crash_error(returncode: int | None, tail: Sequence[str], log: Path) -> Worke
     """The error for a process that ended while it was needed: what happened, from its exit code and its last words."""
     details = "\n".join(tail)
     for line in reversed(tail):
-        if _MISSING_MODULE in line:
-            name = line.split(_MISSING_MODULE, 1)[1].strip(" '\"").split(";")[0].strip(" '\"")
+        if missing := _MISSING_MODULE.search(line):
             return WorkerError(
                 "packages_missing",
-                f"The Python chosen for the motion model lacks the package {name}.",
+                f"The Python chosen for the motion model lacks the package {missing.group(1)}.",
                 "Press Set Up in the add-on's preferences.",
                 details,
                 log,

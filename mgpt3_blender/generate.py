@@ -310,6 +310,7 @@ def _motions(reply: object) -> list[tuple]:
 def _metadata(reply: dict, request: Request, seed: int) -> dict[str, str | int | float]:
     """What an action remembers of how it was made; a guidance or steps of 0 means unknown."""
     model = reply.get("model") if isinstance(reply.get("model"), dict) else {}
+    origin = {"mgpt3_model_origin": str(model["origin"])} if model.get("origin") else {}
     return {
         "mgpt3_prompt": request.prompt.strip(),
         "mgpt3_seed": seed,
@@ -318,6 +319,7 @@ def _metadata(reply: dict, request: Request, seed: int) -> dict[str, str | int |
         "mgpt3_steps": int(reply.get("steps") or request.steps or 0),
         "mgpt3_model": str(model.get("name", "")),
         "mgpt3_licence": str(model.get("licence", "")),
+        **origin,
         "mgpt3_version": VERSION,
     }
 

@@ -17,6 +17,7 @@ def _before_load(*_: object) -> None:
 
 def register() -> None:
     bpy.app.handlers.load_pre.append(_before_load)
+    preferences.take_over()
     preferences.refresh()
 
 

@@ -109,12 +109,16 @@ def stop_worker() -> None:
 def start(job: Job, launch: Launch | None = None) -> None:
     """Send a job's request; returns at once. How the core is started comes from the preferences, if not given.
 
-    Raises UserError: "busy", or that the worker cannot be started.
+    Raises UserError: "busy", that the model's licence is to be accepted first, or that the worker cannot be started.
     """
     if busy():
         raise UserError("busy", "Another motion is being made.", "Wait for it, or cancel it.")
     view.job, view.line, view.warnings, view.error = job, "", (), None
     try:
+        if launch is None:
+            from .preferences import check_licence
+
+            check_licence()
         job.id = worker(launch).request(job.method, job.params)
     except UserError as error:
         _fail(job, error)

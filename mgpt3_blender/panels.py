@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import bpy
 
 from . import jobs, results, upkeep
-from .errors import UserError
+from .drawing import draw_error, draw_task, draw_text
 from .generate import find_character
+from .modelfolder import short_licence
 from .operators.running import APPLICABLE_MODES
-
-# Which buttons fix an error: code -> [(operator, text, properties)].
-_PREFERENCES = ("mgpt3.open_preferences", "Open Preferences", {})
-_LOG = ("mgpt3.open_log", "Open Log", {})
-_SETUP_LOG = ("mgpt3.open_log", "Open Log", {"log": "SETUP"})
-REMEDIES: dict[str, list[tuple[str, str, dict]]] = {
-    "not_set_up": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
-    "packages_missing": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
-    "python_missing": [_PREFERENCES],
-    "python_broken": [_PREFERENCES],
-    "python_unsuitable": [_PREFERENCES],
-    "protocol_mismatch": [_PREFERENCES],
-    "model_missing": [_PREFERENCES],
-    "model_broken": [_PREFERENCES],
-    "device_missing": [_PREFERENCES],
-    "offline": [
-        ("mgpt3.open_preferences", "Open System Preferences", {"system": True}),
-        _PREFERENCES,
-        ("mgpt3.setup", "Set Up Again", {}),
-    ],
-    "worker_crashed": [_LOG],
-    "worker_silent": [_LOG],
-    "internal_error": [_LOG],
-    "network_failed": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
-    "setup_failed": [_SETUP_LOG],
-    "setup_stalled": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
-    "venv_missing": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
-    "disk_full": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
-}
-
-
-def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
-    """A text over as many lines as the region is wide; Blender's labels do not wrap."""
-    context = bpy.context
-    pixels = context.region.width if context.region else 300
-    scale = context.preferences.system.ui_scale or 1.0  # 0 without a window
-    width = max(int(pixels / (6.6 * scale)) - (9 if icon != "NONE" else 5), 16)
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, width) or [""]):
-        column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"), translate=False)
-
-
-def draw_error(layout: bpy.types.UILayout, error: UserError) -> None:
-    """What went wrong, what to do about it, and where there are any the buttons that do it."""
-    box = layout.box()
-    draw_text(box, error.message, "ERROR")
-    if error.remedy:
-        draw_text(box, error.remedy)
-    for operator, text, properties in REMEDIES.get(error.code, ()):
-        button = box.operator(operator, text=text)
-        for name, value in properties.items():
-            setattr(button, name, value)
+from .panels_models import draw_model_in_use, draw_models
 
 
 class _Panel:
@@ -111,17 +58,20 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
             row.progress(factor=job.fraction, text=job.message)
             row.operator("mgpt3.cancel", text="", icon="X")
             return
-        if upkeep.busy():
+        if upkeep.view.task is not None:
             draw_task(layout)
-            return
+            if upkeep.view.task.about == upkeep.SETUP:
+                return
         if upkeep.view.missing is not None:  # a set-up that failed says more than that there is none
-            draw_error(layout, upkeep.view.error or upkeep.view.missing)
+            failed = upkeep.view.error if upkeep.view.about == upkeep.SETUP else None
+            draw_error(layout, failed or upkeep.view.missing)
             return
         row = layout.row()
         row.scale_y = 1.4
         empty = character is None and not any(o.type == "ARMATURE" for o in context.scene.objects)
         button = row.operator("mgpt3.generate", text="Add Mannequin and Generate" if empty else "Generate", icon="PLAY")
         button.create_mannequin = empty
+        draw_model_in_use(layout)
         if context.mode not in APPLICABLE_MODES:
             draw_text(layout, "Go to Object or Pose Mode to generate.", "INFO")
         if jobs.view.error is not None:
@@ -205,18 +155,9 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
             if before > after
             else f"Foot slide {after:.0f} mm a frame",
         )
-        draw_text(column, f"{action.get('mgpt3_model', '')} ({action.get('mgpt3_licence', '')})")
+        licence = short_licence(str(action.get("mgpt3_licence", "")))
+        draw_text(column, ", ".join(text for text in (action.get("mgpt3_model", ""), licence) if text))
         layout.operator("mgpt3.result_reuse", icon="LOOP_BACK").action = action.name
-
-
-def draw_task(layout: bpy.types.UILayout) -> None:
-    """The progress of a set-up or check."""
-    task = upkeep.view.task
-    if task is None:
-        return
-    row = layout.row(align=True)
-    row.progress(factor=task.fraction, text=f"{task.title}: {task.message}")
-    row.operator("mgpt3.setup_cancel", text="", icon="X")
 
 
 def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.UILayout) -> None:
@@ -232,7 +173,9 @@ def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.
         column.prop(preferences, "wheels")
     else:
         column.prop(preferences, "existing_python")
-    if upkeep.busy():
+    column.prop(preferences, "device")
+    task = upkeep.view.task
+    if task is not None and task.about == upkeep.SETUP:
         draw_task(box)
     else:
         row = box.row()
@@ -241,28 +184,22 @@ def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.
             row.operator("mgpt3.remove_environment", text="Remove", icon="TRASH")
         row.operator("mgpt3.check", icon="CHECKMARK")
         row.operator("mgpt3.open_log", text="Log", icon="TEXT").log = "WORKER"
-    if upkeep.view.error is not None:
+    here = upkeep.view.about == upkeep.SETUP
+    if here and upkeep.view.error is not None:
         draw_error(box, upkeep.view.error)
-    elif upkeep.view.line:
+    elif here and upkeep.view.line:
         draw_text(box, upkeep.view.line, "CHECKMARK")
     elif upkeep.view.missing is not None and not upkeep.busy():
         draw_text(box, str(upkeep.view.missing), "INFO")
     draw_text(box, f"Log: {upkeep.view.log}")
     if upkeep.view.overrides:
         draw_text(box, f"Set in the environment, and stronger: {', '.join(upkeep.view.overrides)}", "INFO")
-    box = layout.box()
-    box.label(text="Model", icon="ARMATURE_DATA")
-    column = box.column()
-    column.use_property_split = True
-    column.prop(preferences, "model")
-    if preferences.model == "FOLDER":
-        column.prop(preferences, "model_folder")
-    column.prop(preferences, "device")
+    draw_models(layout)
     box = layout.box()
     box.label(text="Licences", icon="TEXT")
     draw_text(box, "Add-on and model program: GPL-3.0-or-later.")
     draw_text(box, "Compact model: its licence and the data it learnt from are in its model card.")
-    draw_text(box, "Official MotionGPT3 weights, which you fetch yourself: for research only, by their authors' terms.")
+    draw_text(box, "Other models: click a model's licence in the list. The official weights are for research only.")
     draw_text(box, "Every motion remembers its model and licence in its action's custom properties.")
 
 

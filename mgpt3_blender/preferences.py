@@ -1,11 +1,13 @@
 """Which Python runs the core, which model, on which device; and where the add-on keeps its own files.
 
-Environment variables win over the preferences: MGPT3_PYTHON (an interpreter) and MGPT3_MODEL (a model's folder), for
-tests, render farms and development.
+Environment variables win over the preferences, for render farms, tests and development: MGPT3_PYTHON (an interpreter)
+and MGPT3_MODEL (a model's folder). Naming a model there accepts nothing: MGPT3_ACCEPT_LICENCE=1 says that its licence
+was read and is accepted by whoever set it; otherwise it is asked for like that of any other model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -15,7 +17,10 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from . import pythons, runtime, upkeep
+from .command import Core
 from .errors import UserError
+from .modelfolder import Model, short_licence
+from .models import Registry
 from .worker import Launch
 
 PACKAGE = Path(__file__).parent
@@ -29,7 +34,6 @@ class Settings:
     existing: str = ""
     build: str = "CPU"
     wheels: str = ""
-    model: str = ""
     device: str = "AUTO"
 
 
@@ -44,7 +48,6 @@ def settings() -> Settings:
         existing=bpy.path.abspath(chosen.existing_python) if chosen.existing_python else "",
         build=chosen.build,
         wheels=bpy.path.abspath(chosen.wheels) if chosen.wheels else "",
-        model=bpy.path.abspath(chosen.model_folder) if chosen.model == "FOLDER" else "",
         device=chosen.device,
     )
 
@@ -67,6 +70,10 @@ def worker_log() -> Path:
 
 def setup_log() -> Path:
     return user_folder() / "logs" / "setup.log"
+
+
+def models_log() -> Path:
+    return user_folder() / "logs" / "models.log"
 
 
 def requirements() -> Path:
@@ -93,22 +100,55 @@ def python() -> Path:
     return pythons.environment_python(environment_folder())
 
 
+def registry() -> Registry:
+    """The models on this computer."""
+    core = runtime.core_parent(PACKAGE) / "core"
+    return Registry(user_folder() / "models", core / "weights" / "compact")
+
+
+def model_in_use() -> Model:
+    """The model that makes the motion now: MGPT3_MODEL's, or the one chosen in the preferences."""
+    override = os.environ.get("MGPT3_MODEL")
+    return registry().at(Path(override)) if override else registry().in_use()
+
+
+def licence_needed(model: Model) -> bool:
+    """Whether the model's licence is still to be read and accepted."""
+    return os.environ.get("MGPT3_ACCEPT_LICENCE") != "1" and not registry().accepted(model)
+
+
+def check_licence() -> None:
+    """Raises UserError("licence_not_accepted") where the model in use must not make motion yet."""
+    model = model_in_use()
+    if not licence_needed(model):
+        return
+    words, remedy = short_licence(model.licence), "Read it and accept it, or choose the bundled model."
+    if bpy.app.background:  # no dialog will show it
+        words, remedy = model.licence, f"{remedy} To accept it: blender --command mgpt3 models accept"
+    raise UserError("licence_not_accepted", f"The licence of {model.name} was not accepted yet: {words}", remedy)
+
+
 def launch() -> Launch:
     """How to start the core with what is chosen now. Raises UserError where it is not set up."""
-    chosen = settings()
-    model = os.environ.get("MGPT3_MODEL") or chosen.model
+    model = model_in_use()
     return Launch(
         python=python(),
         core_parent=runtime.core_parent(PACKAGE),
         log=worker_log(),
-        model=Path(model) if model else None,
-        device=chosen.device.lower(),
+        model=None if model.bundled else model.folder,
+        device=settings().device.lower(),
         cache=user_folder() / "bytecode",
     )
 
 
+def core() -> Core:
+    """How to run one command of the core. Raises UserError where it is not set up."""
+    folder = user_folder()
+    return Core(python(), runtime.core_parent(PACKAGE), models_log(), folder / "bytecode", folder / "parts")
+
+
 def refresh() -> None:
-    """Read once whether the core can be started, for drawing to show: a look at a few small files."""
+    """Read once whether the core can be started and with which models, for drawing to show: a few small files."""
     upkeep.view.log = str(worker_log())
     upkeep.view.overrides = tuple(name for name in ("MGPT3_PYTHON", "MGPT3_MODEL") if os.environ.get(name))
     try:
@@ -117,11 +157,28 @@ def refresh() -> None:
         upkeep.view.missing = error
     else:
         upkeep.view.missing = None
+    upkeep.view.models = tuple(registry().models())
+    upkeep.view.model = model_in_use()
+    upkeep.view.licence_needed = licence_needed(upkeep.view.model)
+
+
+def take_over() -> None:
+    """Put the model's folder that an earlier version kept in Blender's preferences into the list of models."""
+    entry = bpy.context.preferences.addons.get(__package__)
+    old = entry.preferences.model_folder if entry and entry.preferences else ""
+    if old:
+        with contextlib.suppress(UserError):  # a folder that cannot be written to is no reason not to start
+            registry().take_over(Path(bpy.path.abspath(old)))
 
 
 def _changed(self: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
-    upkeep.view.line, upkeep.view.error = "", None
+    upkeep.say(upkeep.SETUP)
     refresh()
+
+
+def _model_folder_changed(self: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
+    take_over()
+    _changed(self, context)
 
 
 class MGPT3_Preferences(bpy.types.AddonPreferences):
@@ -157,21 +214,12 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
         description="Install from this folder of wheels instead of the network. Leave empty to use the network",
         subtype="DIR_PATH",
     )
-    model: EnumProperty(
-        name="Model",
-        description="Which model makes the motion",
-        items=[
-            ("BUNDLED", "Compact (bundled)", "Works at once, without a GPU"),
-            ("FOLDER", "From a Folder", "A model of yours, or the official MotionGPT3 after conversion"),
-        ],
-        default="BUNDLED",
-        update=_changed,
-    )
     model_folder: StringProperty(
         name="Model Folder",
-        description="The folder with the model's config and its safetensors file",
+        description="Where an earlier version kept the folder of a model; it is in the list of models now",
         subtype="DIR_PATH",
-        update=_changed,
+        options={"HIDDEN"},
+        update=_model_folder_changed,
     )
     device: EnumProperty(
         name="Device",

@@ -1,15 +1,20 @@
-"""Set-up and check in the background: a thread that works, and what drawing shows of it. Knows nothing of Blender."""
+"""Set-up, check, conversion, download: a thread that works, and what drawing shows of it. Knows nothing of Blender."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .errors import UserError
+from .modelfolder import Model
 
 Work = Callable[[Callable[[float, str], None], Callable[[], bool]], str]
 """What a task does: (progress, cancelled) -> the line that says how it ended. May raise UserError."""
+
+SETUP, MODELS = "setup", "models"
+"""What a task is about, which is where the preferences show it."""
 
 
 @dataclass
@@ -17,6 +22,7 @@ class Task:
     """A piece of work under way; fraction is None where how much is left is not known."""
 
     title: str
+    about: str = SETUP
     fraction: float = 0.0
     message: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -30,11 +36,16 @@ class View:
     """What the preferences and the panel show: the task under way, how the last one ended, and what is missing."""
 
     task: Task | None = None
+    about: str = SETUP  # what the line and the error are about
     line: str = ""
     error: UserError | None = None
     missing: UserError | None = None  # why no request can be made yet, None where one can
     log: str = ""  # where the worker's log is
     overrides: tuple[str, ...] = ()  # environment variables that win over the preferences
+    models: tuple[Model, ...] = ()
+    model: Model | None = None  # the one in use
+    checkpoint: Path | None = None  # the one that was to be converted last
+    licence_needed: bool = False  # its licence was not accepted yet
 
 
 view = View()
@@ -44,16 +55,16 @@ def busy() -> bool:
     return view.task is not None
 
 
-def start(title: str, work: Work) -> Task:
+def start(title: str, work: Work, about: str = SETUP) -> Task:
     """Begin a task in a thread. Raises UserError("busy") while there is one."""
-    task = _begin(title)
+    task = _begin(title, about)
     threading.Thread(target=_work, args=(task, work), name=f"mgpt3 {title}", daemon=True).start()
     return task
 
 
-def run(title: str, work: Work) -> str:
+def run(title: str, work: Work, about: str = SETUP) -> str:
     """Do a task here and now, for background mode. Returns its line, raises its UserError."""
-    task = _begin(title)
+    task = _begin(title, about)
     _work(task, work)
     finish()
     if task.error is not None:
@@ -84,12 +95,19 @@ def reset(timeout: float = 2.0) -> None:
         task.stop.set()
         task.done.wait(timeout)
     view.task, view.line, view.error, view.missing = None, "", None, None
+    view.models, view.model, view.checkpoint, view.licence_needed = (), None, None, False
 
 
-def _begin(title: str) -> Task:
+def say(about: str, line: str = "", error: UserError | None = None) -> None:
+    """Show how something ended that took no time. Nothing is said over a task under way."""
+    if view.task is None:
+        view.about, view.line, view.error = about, line, error
+
+
+def _begin(title: str, about: str) -> Task:
     if view.task is not None:
         raise UserError("busy", f"{view.task.title} is still under way.", "Wait for it, or cancel it.")
-    view.task, view.line, view.error = Task(title), "", None
+    view.task, view.about, view.line, view.error = Task(title, about), about, "", None
     return view.task
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bpy
 import pytest
+from recorder import Recorder
 
 import mgpt3_blender
 from mgpt3_blender import jobs, preferences, upkeep
@@ -137,9 +138,9 @@ def test_preferences_are_read_where_the_add_on_is_enabled(tmp_path: Path, monkey
     assert upkeep.view.missing.code == "python_missing"
     chosen.existing_python = sys.executable
     assert upkeep.view.missing is None
-    chosen.model, chosen.model_folder, chosen.device = "FOLDER", str(tmp_path), "CPU"
+    chosen.device = "CPU"
     launch = preferences.launch()
-    assert (launch.python, launch.model, launch.device) == (Path(sys.executable), tmp_path, "cpu")
+    assert (launch.python, launch.model, launch.device) == (Path(sys.executable), None, "cpu")
     assert PACKAGE not in launch.log.parents
     assert PACKAGE not in launch.cache.parents
     monkeypatch.setenv("MGPT3_MODEL", str(tmp_path / "other"))
@@ -161,31 +162,9 @@ def test_check_and_set_up_in_background(core_python: Path, tmp_path: Path, monke
     assert upkeep.view.error.code == "offline"
 
 
-class Recorder:
-    """Stands for a layout: takes every call, checks that what is drawn exists."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.operators: list[str] = []
-
-    def __getattr__(self, name: str) -> object:
-        def call(*args: object, **kwargs: object) -> object:
-            if name == "prop":
-                assert args[1] in args[0].bl_rna.properties, args[1]
-            if name == "operator":
-                kind, operator = args[0].split(".")
-                assert operator in dir(getattr(bpy.ops, kind)), args[0]
-                self.operators.append(args[0])
-                return type("Properties", (), {})()
-            self.texts.append(str(kwargs.get("text", "")))
-            return self
-
-        return call
-
-
 @pytest.mark.usefixtures("registered")
 def test_drawing_starts_nothing_and_shows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mgpt3_blender import panels
+    from mgpt3_blender import drawing, panels
 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("drawing must not look anything up")
@@ -194,6 +173,7 @@ def test_drawing_starts_nothing_and_shows_what_is_there(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(subprocess, "Popen", forbidden)
     monkeypatch.setattr(preferences, "python", forbidden)
+    monkeypatch.setattr(preferences, "registry", forbidden)
 
     def drawn(method: str = "draw") -> Recorder:
         panel = type("Panel", (), {"layout": Recorder(), "_draw_action": panels.MGPT3_PT_generate._draw_action})()
@@ -202,6 +182,7 @@ def test_drawing_starts_nothing_and_shows_what_is_there(monkeypatch: pytest.Monk
 
     upkeep.view.missing = None
     assert "mgpt3.generate" in drawn().operators
+    assert "MotionGPT3 compact" in drawn().texts  # which model will make the motion
     assert "Add Mannequin and Generate" in drawn().texts or drawn().operators
     upkeep.view.missing = UserError("not_set_up", "Not set up yet.", "Press Set Up.")
     assert "mgpt3.open_preferences" in drawn().operators
@@ -211,9 +192,9 @@ def test_drawing_starts_nothing_and_shows_what_is_there(monkeypatch: pytest.Monk
     assert "Sampling" in drawn().texts
     assert "mgpt3.cancel" in drawn().operators
     jobs.view.job = None
-    for code in panels.REMEDIES:
+    for code in drawing.REMEDIES:
         jobs.view.error = UserError(code, "Something went wrong.", "Do this.")
-        assert {button[0] for button in panels.REMEDIES[code]} <= set(drawn().operators)
+        assert {button[0] for button in drawing.REMEDIES[code]} <= set(drawn().operators)
     addon = bpy.context.preferences.addons.new()
     addon.module = "mgpt3_blender"
     for source in ("PRIVATE", "EXISTING"):

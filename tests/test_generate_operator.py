@@ -96,6 +96,7 @@ def test_generate_puts_a_new_action_on_the_character(hero: bpy.types.Object) -> 
     assert (made["mgpt3_seed"], made["mgpt3_seconds"]) == (7, 2.0)
     assert made["mgpt3_model"] == "tiny random"
     assert made["mgpt3_licence"] == "none: random weights"
+    assert "mgpt3_model_origin" not in made  # its config states none
     assert made["mgpt3_steps"] == 20
     assert made["mgpt3_error_mean_deg"] >= 0.0
     assert made.frame_range[0] == 11

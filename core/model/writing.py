@@ -88,6 +88,7 @@ def write_all(
     max_new_tokens: int = MAX_NEW_TOKENS,
     penalty: float = REPETITION_PENALTY,
     draft: bool | None = None,
+    unchecked: bool = False,
 ) -> list[Written]:
     """Continue prompts in text, greedily, or sampled where a generator is given.
 
@@ -98,6 +99,7 @@ def write_all(
         on_logits: called once a token with the first row's logits (V,) before penalty and bans, for checks.
         penalty: of repeated new tokens.
         draft: guess ahead with an 8-bit copy of the text branch (the text stays the same); None where it pays.
+        unchecked: take that copy's guesses as they are: quicker, and now and then another word.
     """
     net = model.backbone
     x, modality = model.embed(ids, codes), model.tokenizer.modality(ids)
@@ -114,7 +116,10 @@ def write_all(
     if alone and (Draft.worth_it(net) if draft is None else draft):
         if model.draft is None:
             model.draft = Draft(net)
-        _drafted(model, model.draft, hidden, cache, chooser, max_new_tokens, on_token, on_logits)
+        if unchecked:
+            _guessed(net.logits(hidden), model.draft, cache, chooser, max_new_tokens, on_token)
+        else:
+            _drafted(model, model.draft, hidden, cache, chooser, max_new_tokens, on_token, on_logits)
         return chooser.result()
     text = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)  # new tokens are always text
     for step in range(max_new_tokens):
@@ -128,6 +133,24 @@ def write_all(
             on_token(step + 1)
         hidden = net(net.embed(tokens[:, None]), text, cache)[:, -1]
     return chooser.result()
+
+
+def _guessed(
+    raw: torch.Tensor,
+    draft: Draft,
+    cache: Cache,
+    chooser: Chooser,
+    max_new_tokens: int,
+    on_token: Callable[[int], None] | None,
+) -> None:
+    """Greedy text of one row by the draft alone; raw: (1, V), the model's own logits of the first token."""
+    for step in range(max_new_tokens):
+        token = int(chooser.choose(raw))
+        if not chooser.running or step == max_new_tokens - 1:
+            return
+        if on_token is not None:
+            on_token(step + 1)
+        raw = draft.step(token, cache)[None]
 
 
 def _drafted(

@@ -48,6 +48,10 @@ class JobOperator:
                 return {"FINISHED"}
             jobs.start(job)
         except UserError as error:
+            if error.code == "licence_not_accepted" and not bpy.app.background and context.window is not None:
+                jobs.view.error = error
+                bpy.ops.mgpt3.accept_licence("INVOKE_DEFAULT")
+                return {"CANCELLED"}
             return report(self, error)  # type: ignore[arg-type]
         return self._go_modal(context)
 

@@ -56,20 +56,21 @@ def check_work() -> upkeep.Work:
     return work
 
 
-def begin(operator: bpy.types.Operator, title: str, make: Callable[[], upkeep.Work]) -> set[str]:
+def begin(
+    operator: bpy.types.Operator, title: str, make: Callable[[], upkeep.Work], about: str = upkeep.SETUP
+) -> set[str]:
     """Run a task: in a thread with the window alive, or to its end in background mode."""
     try:
         work = make()
         if bpy.app.background:
-            line = upkeep.run(title, lambda progress, cancelled: work(print_progress, cancelled))
+            line = upkeep.run(title, lambda progress, cancelled: work(print_progress, cancelled), about)
             preferences.refresh()
             operator.report({"INFO"}, line)
             return {"FINISHED"}
-        upkeep.start(title, work)
+        upkeep.start(title, work, about)
     except UserError as error:
         preferences.refresh()
-        if error.code != "busy":
-            upkeep.view.error = error
+        upkeep.say(about, error=error)
         operator.report({"ERROR"}, str(error))
         return {"CANCELLED"}
     if not bpy.app.timers.is_registered(_tick):
@@ -118,7 +119,7 @@ class MGPT3_OT_check(bpy.types.Operator):
 
 
 class MGPT3_OT_setup_cancel(bpy.types.Operator):
-    """Stop the set-up or check"""
+    """Stop what is under way"""
 
     bl_idname = "mgpt3.setup_cancel"
     bl_label = "Stop"
@@ -171,12 +172,14 @@ class MGPT3_OT_open_log(bpy.types.Operator):
         items=[
             ("WORKER", "Motion Model", "What the motion model wrote"),
             ("SETUP", "Set-up", "What the set-up wrote"),
+            ("MODELS", "Models", "What converting and downloading models wrote"),
         ],
         options={"SKIP_SAVE", "HIDDEN"},
     )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        path = preferences.worker_log() if self.log == "WORKER" else preferences.setup_log()
+        logs = {"WORKER": preferences.worker_log, "SETUP": preferences.setup_log, "MODELS": preferences.models_log}
+        path = logs[self.log]()
         if not path.is_file():
             self.report({"INFO"}, "There is no log yet")
             return {"CANCELLED"}

@@ -1,0 +1,83 @@
+"""What the panels share: wrapped text, an error with the buttons that fix it, the progress of a task."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from . import upkeep
+from .errors import UserError
+
+# Which buttons fix an error: code -> [(operator, text, properties)].
+_PREFERENCES = ("mgpt3.open_preferences", "Open Preferences", {})
+_LOG = ("mgpt3.open_log", "Open Log", {})
+_SETUP_LOG = ("mgpt3.open_log", "Open Log", {"log": "SETUP"})
+Remedies = dict[str, list[tuple[str, str, dict]]]
+REMEDIES: Remedies = {
+    "not_set_up": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
+    "packages_missing": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
+    "python_missing": [_PREFERENCES],
+    "python_broken": [_PREFERENCES],
+    "python_unsuitable": [_PREFERENCES],
+    "protocol_mismatch": [_PREFERENCES],
+    "model_missing": [_PREFERENCES],
+    "model_broken": [_PREFERENCES],
+    "device_missing": [_PREFERENCES],
+    "licence_not_accepted": [("mgpt3.accept_licence", "Read and Accept", {}), _PREFERENCES],
+    "offline": [
+        ("mgpt3.open_preferences", "Open System Preferences", {"system": True}),
+        _PREFERENCES,
+        ("mgpt3.setup", "Set Up Again", {}),
+    ],
+    "worker_crashed": [_LOG],
+    "worker_silent": [_LOG],
+    "internal_error": [_LOG],
+    "network_failed": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
+    "setup_failed": [_SETUP_LOG],
+    "setup_stalled": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
+    "venv_missing": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
+    "disk_full": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
+}
+
+
+def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters: int = 0) -> None:
+    """A text over several lines; Blender's labels do not wrap.
+
+    Args:
+        letters: how many fit into a line, in a dialog of a known width; 0: as many as the region is wide.
+    """
+    context = bpy.context
+    pixels = context.region.width if context.region else 300
+    scale = context.preferences.system.ui_scale or 1.0  # 0 without a window
+    width = letters or max(int(pixels / (6.6 * scale)) - (9 if icon != "NONE" else 5), 16)
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, width) or [""]):
+        column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"), translate=False)
+
+
+def draw_error(layout: bpy.types.UILayout, error: UserError, first: Remedies | None = None) -> None:
+    """What went wrong, what to do about it, and where there are any the buttons that do it.
+
+    Args:
+        first: buttons that go before those of REMEDIES.
+    """
+    box = layout.box()
+    draw_text(box, error.message, "ERROR")
+    if error.remedy:
+        draw_text(box, error.remedy)
+    for operator, text, properties in {**REMEDIES, **(first or {})}.get(error.code, ()):
+        button = box.operator(operator, text=text)
+        for name, value in properties.items():
+            setattr(button, name, value)
+
+
+def draw_task(layout: bpy.types.UILayout) -> None:
+    """The progress of what is under way."""
+    task = upkeep.view.task
+    if task is None:
+        return
+    row = layout.row(align=True)
+    row.progress(factor=task.fraction, text=f"{task.title}: {task.message}")
+    row.operator("mgpt3.setup_cancel", text="", icon="X")
