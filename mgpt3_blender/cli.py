@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--variations", type=int, default=1, help=f"1 to {MAX_VARIATIONS} (default 1)")
     one.add_argument("--guidance", type=float, help="how closely to follow the prompt (default: the model's)")
     one.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
+    one.add_argument("--fast", action="store_true", help="the model's quick recipe instead of its exact one")
     one.add_argument("--no-clean-feet", action="store_true", help="leave the feet as the model gave them")
     one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
     one.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -80,6 +81,7 @@ def _generate(options: argparse.Namespace) -> int:
         guidance=options.guidance,
         steps=options.steps,
         clean_feet=not options.no_clean_feet,
+        fast=options.fast,
         start_frame=options.start_frame,
         create_mannequin=options.mannequin,
         progress=print_progress,

@@ -36,6 +36,7 @@ class Request:
         guidance: how closely to follow the prompt, None for what suits the model.
         steps: sampling steps, None for what suits the model.
         clean_feet: pin standing feet to the floor; done here, the model does not hear of it.
+        fast: the model's quick recipe (fewer steps) instead of its exact one.
     """
 
     prompt: str
@@ -45,6 +46,7 @@ class Request:
     guidance: float | None = None
     steps: int | None = None
     clean_feet: bool = True
+    fast: bool = False
 
     def check(self) -> None:
         """Raises UserError where the core would refuse the request: said before anything is started."""
@@ -76,6 +78,7 @@ class Request:
             "variations": int(self.variations),
             "guidance": self.guidance,
             "steps": self.steps,
+            "fast": self.fast,
         }
 
 
@@ -206,6 +209,7 @@ def generate_for_character(
     guidance: float | None = None,
     steps: int | None = None,
     clean_feet: bool = True,
+    fast: bool = False,
     start_frame: float | None = None,
     create_mannequin: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -226,7 +230,7 @@ def generate_for_character(
     from . import jobs
 
     scene = scene or bpy.context.scene
-    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet)
+    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet, fast)
     request.check()
     job = character_job(request, scene, armature, start_frame=start_frame, create_mannequin=create_mannequin)
     jobs.run_blocking(job, progress=progress, cancelled=cancelled)

@@ -47,6 +47,8 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         value.active = settings.use_guidance
         value.prop(settings, "guidance", text="")
         column.prop(settings, "clean_feet")
+        if upkeep.view.model is not None and not upkeep.view.model.bundled:  # the bundled one is fast as it is
+            column.prop(settings, "fast")
         self._draw_action(context, character)
 
     def _draw_action(self, context: bpy.types.Context, character: bpy.types.Object | None) -> None:

@@ -79,10 +79,18 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
         options=set(),
     )
 
+    fast: BoolProperty(
+        name="Fast",
+        description="Fewer sampling steps: nearly the same quality, but not the exact motion of the full recipe",
+        default=False,
+        options=set(),
+    )
+
     def request(self) -> Request:
         """What the panel asks for."""
         guidance = self.guidance if self.use_guidance else None
-        return Request(self.prompt, self.seconds, self.seed, self.variations, guidance, clean_feet=self.clean_feet)
+        feet, fast = self.clean_feet, self.fast
+        return Request(self.prompt, self.seconds, self.seed, self.variations, guidance, clean_feet=feet, fast=fast)
 
 
 def _shown_index(character: bpy.types.PropertyGroup) -> int:

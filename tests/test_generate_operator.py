@@ -107,6 +107,13 @@ def test_generate_puts_a_new_action_on_the_character(hero: bpy.types.Object) -> 
     assert len(action.fcurves(made, hero)) > 60
 
 
+def test_fast_asks_for_the_models_quick_recipe(hero: bpy.types.Object) -> None:
+    bpy.context.scene.mgpt3.fast = True
+    assert bpy.context.scene.mgpt3.request().params()["fast"] is True
+    assert bpy.ops.mgpt3.generate() == {"FINISHED"}
+    assert current(hero)["mgpt3_steps"] == 12  # of the tiny model's fast recipe
+
+
 def test_the_second_generation_plays_too(hero: bpy.types.Object) -> None:
     first = apply(hero, walk(3.0)).actions[0]
     assert moves(hero, 1, 30) > 0.1

@@ -138,5 +138,6 @@ def tiny(text_vocab: int = 0) -> ModelConfig:
         vae=VAEConfig(width=32, layers=3, heads=2, ff=32, linear_frames=8, patch=4, norm_first=True,
                       max_frames=256, latent_scale=1.0),
         backbone=BackboneConfig(width=32, layers=2, heads=2, ff=48, positions=256, text_vocab=text_vocab),
-        diffusion=DiffusionConfig(width=32, depth=2, cond_ff=32, cond_positions=5, steps=20, guidance=2.0),
+        diffusion=DiffusionConfig(width=32, depth=2, cond_ff=32, cond_positions=5, steps=20, guidance=2.0,
+                                  fast_steps=12),
     )  # fmt: skip
