@@ -90,6 +90,9 @@ def report(name: str, device: str, precision: str, folder: Path) -> list[dict[st
     print(f"\n{name} on {figures.pop('device')}, {precision}, {figures.pop('parameters') / 1e6:.1f} M parameters")
     rows = []
     for figure, (value, unit) in figures.items():
+        if value is None:
+            print(f"  {figure:<34}         ? {unit:<9}this system does not tell")
+            continue
         bound = bounds.get(figure)
         holds = bound is None or value < bound
         said = "" if bound is None else f"bound {bound:g} {unit}: {'holds' if holds else 'BROKEN'}"
@@ -227,13 +230,16 @@ def words(model: Any, joints: Any, exact: bool = False, fast: bool = False, seed
             model.tokenizer.eos = eos
 
 
-def peak() -> float:
-    """The most memory this process has had resident, MB (10^6 bytes); weights mapped from their file count too."""
+def peak() -> float | None:
+    """The most memory this process has had resident, MB (10^6 bytes); weights mapped from their file count too. None
+    where the system does not tell (Windows)."""
     status = Path("/proc/self/status")  # on Linux ru_maxrss also counts what the parent had before it started this one
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
