@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,6 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from core.machine import machine, peak_memory
 
 PROMPT, SECONDS, SEED = "a person walks forward, turns around and sits down", 4.0, 7
 FULL_SECONDS = 6.0  # 120 frames: what the official code was timed with
@@ -155,7 +155,7 @@ def measure(folder: Path, device: str, precision: str, started: float) -> dict[s
         out["decoding"] = (median(lambda: model.vae.decode_joints(model.vae.from_code(code), lengths)), "ms")
     out["motion, 1"] = (median(lambda: generate(model, PROMPT, seconds, SEED)), "ms")
     out["motion, 1, fast"] = (median(lambda: generate(model, PROMPT, seconds, SEED, fast=True)), "ms")
-    out["peak memory, motions"] = (peak(), "MB")
+    out["peak memory, motions"] = (peak_memory(), "MB")
     seeds = iter(range(1000))
     out["40 words"] = (median(lambda: words(model, first, seed=next(seeds))), "ms")  # each time another motion's code
     out["40 words, fast"] = (median(lambda: words(model, first, fast=True, seed=next(seeds))), "ms")
@@ -170,7 +170,7 @@ def measure(folder: Path, device: str, precision: str, started: float) -> dict[s
         from core.tasks.caption import caption
 
         out["caption"] = (median(lambda: caption(model, first)), "ms")
-    out["peak memory, both"] = (peak(), "MB")  # motions and captions in one process
+    out["peak memory, both"] = (peak_memory(), "MB")  # motions and captions in one process
     with torch.inference_mode(), model.computing():
         out["reading a motion"] = (median(lambda: encode_motion(model, first)), "ms")
     sizes = [8, 32] if model.device.type == "cpu" else [8, 32, 256]
@@ -186,7 +186,7 @@ def measure(folder: Path, device: str, precision: str, started: float) -> dict[s
             takes = median(lambda n=n: generate(model, PROMPT, seconds, SEED, variations=n), runs)  # type: ignore[misc]
             out[f"motion, {n} takes, each"] = (takes / n, "ms")
         out[f"motion, {n} prompts, each"] = (median(prompts_of, runs) / n, "ms")
-    out["peak memory, batches"] = (peak(), "MB")
+    out["peak memory, batches"] = (peak_memory(), "MB")
     return out
 
 
@@ -202,7 +202,7 @@ def captions_memory(folder: Path, device: str, precision: str, started: float) -
     joints = np.repeat(rest_joints()[None], len(at), 0)
     joints[..., 2] += at[:, None]
     words(model, joints)
-    return {"peak memory, captions": (peak(), "MB")}
+    return {"peak memory, captions": (peak_memory(), "MB")}
 
 
 def words(model: Any, joints: Any, exact: bool = False, fast: bool = False, seed: int = SEED) -> list[int]:
@@ -230,27 +230,13 @@ def words(model: Any, joints: Any, exact: bool = False, fast: bool = False, seed
             model.tokenizer.eos = eos
 
 
-def peak() -> float | None:
-    """The most memory this process has had resident, MB (10^6 bytes); weights mapped from their file count too. None
-    where the system does not tell (Windows)."""
-    status = Path("/proc/self/status")  # on Linux ru_maxrss also counts what the parent had before it started this one
-    if status.exists():
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-    try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
 def random_full_model(folder: Path) -> Path:
     """Write a model of the official sizes with random weights, and a vocabulary of the official size."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
 
-    from core.model.checkpoint import save_model
+    from core.model.checkpoint import empty_model, save_model
     from core.model.config import ModelConfig
-    from core.model.motiongpt3 import MotionGPT3
     from core.prompts import EOS, Tokenizer
 
     folder.mkdir(parents=True)
@@ -261,9 +247,7 @@ def random_full_model(folder: Path) -> Path:
     vocab |= {f"\u0001{i}": i for i in range(len(vocab), 50256)} | {EOS: 50256}
     (folder / "tokenizer.json").write_text(json.dumps(raw), encoding="utf-8")
     cfg = ModelConfig(name="random weights of the official sizes", licence="none", data="none")
-    with torch.device("meta"):
-        model = MotionGPT3(cfg, Tokenizer(folder / "tokenizer.json"))
-    model.to_empty(device="cpu")
+    model = empty_model(cfg, Tokenizer(folder / "tokenizer.json")).to_empty(device="cpu")
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -274,17 +258,3 @@ def random_full_model(folder: Path) -> Path:
                 tensor.uniform_(-1, 1, generator=draw).mul_(scale or (3 / tensor.shape[-1]) ** 0.5)
     save_model(model, folder)
     return folder
-
-
-def machine() -> dict[str, Any]:
-    """What the figures come from."""
-    import torch
-
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"processor": name, "cores": os.cpu_count() or 0, "threads": torch.get_num_threads(), "gpu": gpu,
-            "torch": str(torch.__version__), "system": f"{platform.system()} {platform.machine()}"}  # fmt: skip

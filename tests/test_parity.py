@@ -22,10 +22,14 @@ from parity_folder import make  # noqa: E402
 import build  # noqa: E402
 import core.__main__  # noqa: E402
 from core.model.config import BackboneConfig, DiffusionConfig, ModelConfig, VAEConfig  # noqa: E402
-from core.model.names import from_official  # noqa: E402
+from core.model.names import (  # noqa: E402
+    TIED,
+    from_official,
+    to_official,
+)
 from core.parity.cli import FULL, GROUPS, MAIN  # noqa: E402
 from core.parity.fixtures import NumberedTokenizer  # noqa: E402
-from core.parity.full import TIED, UNUSED, make_rule_model, official_name, rule_weight  # noqa: E402
+from core.parity.full import UNUSED, make_rule_model, rule_weight  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -260,7 +264,7 @@ def test_weights_by_rule() -> None:
     total += np.abs(rule_weight(UNUSED, (6, 16), "salt")).sum(dtype=np.float64)
     for name, tensor in made.model.state_dict().items():
         if name not in ("vae.mean", "vae.std"):
-            theirs = official_name(name)
+            theirs = to_official(name)
             assert from_official(theirs) == name
             assert np.array_equal(tensor.numpy(), rule_weight(theirs, tuple(tensor.shape), "salt"))
             total += np.abs(tensor.numpy()).sum(dtype=np.float64) * (theirs != TIED)

@@ -24,6 +24,7 @@ import torch
 from core import prompts
 from core.evaluate.checks import CHECKS
 from core.evaluate.physical import foot_slide, jerk
+from core.features import canonicalise
 from core.model.motiongpt3 import MotionGPT3
 from core.tasks.caption import encode_motion
 
@@ -159,11 +160,5 @@ def rules(model: MotionGPT3, sampler: str, steps: int, seeds: int = 8) -> float:
     kept = []
     for prompt, seconds, rule in CHECKS.values():
         motions = draw(model, [prompt] * seeds, [float(seconds)] * seeds, list(range(seeds)), sampler, steps)
-        kept.append(np.mean([rule(_placed(m)) for m in motions]))
+        kept.append(np.mean([rule(canonicalise(m)) for m in motions]))
     return float(np.mean(kept))
-
-
-def _placed(joints: np.ndarray) -> np.ndarray:
-    from core.features import canonicalise
-
-    return canonicalise(joints)

@@ -55,6 +55,12 @@ def device_name(device: torch.device) -> str:
     return device.type
 
 
+def empty_model(cfg: ModelConfig, tokenizer: Tokenizer) -> MotionGPT3:
+    """A model without storage (on the meta device): no memory and no time for weights that are replaced at once."""
+    with torch.device("meta"), Unfilled():
+        return MotionGPT3(cfg, tokenizer)
+
+
 def save_model(model: MotionGPT3, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a model folder. Floats are stored as `dtype`; loading gives float32 again."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,8 +106,7 @@ def load_model(path: Path | None = None, device: str = "auto", precision: str = 
         raise
     except Exception as error:  # the tokenizers library raises bare Exception for a bad file
         raise CoreError("model_broken", f"The model's tokenizer.json cannot be read: {error}.", broken) from error
-    with torch.device("meta"), Unfilled():  # no memory and no time for weights that are replaced at once
-        model = MotionGPT3(cfg, tokenizer)
+    model = empty_model(cfg, tokenizer)
     expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     found = {k: tuple(v.shape) for k, v in state.items()}
     if expected != found:

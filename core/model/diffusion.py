@@ -70,7 +70,6 @@ class ResBlock(nn.Module):
 class FinalLayer(nn.Module):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        self.norm_final = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.linear = nn.Linear(width, channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 

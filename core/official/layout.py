@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from core.errors import CoreError
+from core.model.checkpoint import empty_model
 from core.model.config import BackboneConfig, DiffusionConfig, ModelConfig, VAEConfig
-from core.model.motiongpt3 import MotionGPT3
 from core.model.names import COPIES, OWN, TIED, from_official, left_out, to_official
 from core.official.archive import AGAIN, Archive, Stored
 from core.official.pickles import Opaque
@@ -230,8 +228,7 @@ def plan(weights: Weights, cfg: ModelConfig, tokenizer: Tokenizer, name: str, ig
                 'Say how many it has, e.g. --config \'{"backbone": {"heads": 2}}\'.',
             )
     try:
-        with torch.device("meta"):
-            expected = {k: tuple(v.shape) for k, v in MotionGPT3(cfg, tokenizer).state_dict().items() if k not in OWN}
+        expected = {k: tuple(v.shape) for k, v in empty_model(cfg, tokenizer).state_dict().items() if k not in OWN}
     except (ValueError, RuntimeError) as error:
         raise CoreError("checkpoint_sizes", f"No model has the sizes of '{name}': {error}.", _ORIGINAL) from error
     kept: dict[str, Stored] = {}

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import sys
 from pathlib import Path
 
 import torch
 
 from core.errors import CoreError
+from core.machine import machine, peak_memory
 from core.model.checkpoint import device_name, pick_device
 from core.parity import bimodal, clip_features, full, motion_tasks, motion_vae, sampling, text_tasks, training
 from core.parity.fixtures import Fixtures
@@ -83,9 +81,9 @@ def main(argv: list[str]) -> int:
     print()
     for key in extra:
         print(f"not compared: {key} (no group knows it)")
-    print(
-        f"{counts['ok']} ok, {counts['FAILED']} failed, {counts['absent']} absent; peak memory {peak_memory():.2f} GB"
-    )
+    peak = peak_memory()
+    used = "" if peak is None else f"; peak memory {peak / 1000:.2f} GB"
+    print(f"{counts['ok']} ok, {counts['FAILED']} failed, {counts['absent']} absent{used}")
     if args.json:
         figures = {
             "measure": "parity",
@@ -98,7 +96,7 @@ def main(argv: list[str]) -> int:
             "groups": [o.to_dict() for o in outcomes],
             "not_compared": extra,
             "summary": {"ok": counts["ok"], "failed": counts["FAILED"], "absent": counts["absent"]},
-            "peak_memory_gb": round(peak_memory(), 3),
+            "peak_memory_mb": peak,
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -146,22 +144,3 @@ def unread(fixtures: Fixtures) -> list[str]:
     archives = (fixtures.main, fixtures.clip, fixtures.full)
     notes = NOTES | {key for key in fixtures.full.arrays if key.endswith("raw_top2_margin_min")}
     return [f"{a.name}: {key}" for a in archives for key in a.unread() if key not in notes]
-
-
-def machine() -> dict[str, object]:
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        found = [row.split(":", 1)[1].strip() for row in info.read_text().splitlines() if row.startswith("model name")]
-        name = found[0] if found else name
-    return {"system": platform.system(), "processor": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-
-
-def peak_memory() -> float:
-    """Of this process so far, GB; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

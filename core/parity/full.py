@@ -13,33 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from core.model.checkpoint import empty_model
 from core.model.config import ModelConfig
 from core.model.motiongpt3 import MotionGPT3
+from core.model.names import TIED, to_official
 from core.parity.fixtures import Fixtures, NumberedTokenizer
 from core.parity.report import Recorder
 from core.parity.text_tasks import write_rows
 
-TIED = "lm.language_model.transformer.wte.weight"
 UNUSED = "lm.language_model.post_processors.1.weight"
 """Stored in official checkpoints, of the shape of the motion embedding, and read by nothing."""
 FIRST_SPECIAL = 50257  # GPT-2's vocabulary ends there
 GENERATE_TEXT = [8645, 378, 2420, 25, 220]
 """ "Generate text: " in GPT-2's vocabulary."""
 SPACE, NEWLINE = 220, 198
-_OFFICIAL = (
-    ("backbone.motion_embedding.", "lm.language_model.pre_processors.1."),
-    ("backbone.", "lm.language_model.transformer."),
-    ("und_head.", "lm.motion_und_head.layers."),
-    ("head.", "lm.diffloss.net."),
-    ("fake_latent", "lm.fake_latent"),
-    ("vae.", "vae."),
-)
-
-
-def official_name(name: str) -> str:
-    """Our name of a tensor -> the official one; `core.model.names.from_official` the other way round."""
-    ours, theirs = next(pair for pair in _OFFICIAL if name.startswith(pair[0]))
-    return theirs + name[len(ours) :]
 
 
 def rule_weight(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
@@ -79,15 +66,14 @@ class RuleModel:
 
 def make_rule_model(cfg: ModelConfig, tokenizer: NumberedTokenizer, salt: str, device: torch.device) -> RuleModel:
     """Build it; peak memory is the weights and twice the largest tensor."""
-    with torch.device("meta"):  # no storage yet, so nothing is filled twice
-        model = MotionGPT3(cfg, tokenizer)
+    model = empty_model(cfg, tokenizer)  # no storage yet, so nothing is filled twice
     state: dict[str, torch.Tensor] = {}
     magnitude = 0.0
     for name, empty in model.state_dict().items():
-        if name in ("vae.mean", "vae.std"):
+        theirs = to_official(name)
+        if theirs is None:  # the statistics
             state[name] = torch.full(tuple(empty.shape), float(name == "vae.std"), device=device)
             continue
-        theirs = official_name(name)
         values = rule_weight(theirs, tuple(empty.shape), salt)
         magnitude += _magnitude(values) * (4 if theirs == TIED else 1)
         if name == "backbone.motion_embedding.weight":
