@@ -321,6 +321,7 @@ def _metadata(reply: dict, request: Request, seed: int) -> dict[str, str | int |
         "mgpt3_seconds": float(request.seconds),
         "mgpt3_guidance": float(reply.get("guidance") or request.guidance or 0.0),
         "mgpt3_steps": int(reply.get("steps") or request.steps or 0),
+        "mgpt3_sampler": str(reply.get("sampler") or ""),
         "mgpt3_model": str(model.get("name", "")),
         "mgpt3_licence": str(model.get("licence", "")),
         **origin,
