@@ -26,6 +26,9 @@ from core.skeleton import CHAINS, PARENTS, bone_lengths
 FEATURES = 263
 """Numbers a frame."""
 
+WIDTHS = (FEATURES, 251)
+"""Numbers a frame of the layouts that are read: 22 joints, and the 21 of KIT-ML."""
+
 CONTACT_THRESHOLD = 0.002
 """A foot joint is in contact if its squared displacement to the next frame is below this, square metres."""
 
@@ -92,19 +95,42 @@ def joints_to_features(
     return out
 
 
+def joint_count(width: int) -> int:
+    """How many joints features of that many numbers a frame stand for: 263 -> 22 (HumanML3D), 251 -> 21 (KIT-ML).
+
+    N joints have 4 numbers of the root, 3 (N - 1) positions, 6 (N - 1) rotations, 3 N velocities and 4 contacts.
+
+    Raises:
+        CoreError: features_invalid.
+    """
+    if width not in WIDTHS:
+        raise CoreError("features_invalid", f"Motion features must be {FEATURES} numbers a frame, not {width}.")
+    return (width + 1) // 12
+
+
+def parts(width: int) -> dict[str, slice]:
+    """Where the kinds of numbers lie in a frame of `width` numbers, in order. Raises CoreError("features_invalid")."""
+    n = joint_count(width)
+    ends = np.cumsum([1, 2, 1, 3 * (n - 1), 6 * (n - 1), 3 * n, 4]).tolist()
+    names = ("turn", "root_velocity", "root_height", "positions", "rotations", "velocities", "contacts")
+    return {name: slice(a, b) for name, a, b in zip(names, [0, *ends[:-1]], ends, strict=True)}
+
+
 def features_to_joints(features: np.ndarray) -> np.ndarray:
     """Joint positions from features: the official `recover_from_ric`.
 
     Args:
-        features: (..., T, 263), not normalised.
+        features: (..., T, 263), or (..., T, 251) of KIT-ML's 21 joints; not normalised.
     Returns:
-        (..., T, 22, 3) float32, metres, Y up; the root of frame 0 at the origin in x and z, heading +Z.
+        (..., T, 22, 3) float32, metres, Y up; the root of frame 0 at the origin in x and z, heading +Z. For KIT-ML
+        (..., T, 21, 3), in the features' own unit of length.
     Raises:
         CoreError: features_invalid.
     """
     features = np.asarray(features)
-    if features.ndim < 2 or features.shape[-1] != FEATURES:
+    if features.ndim < 2 or features.shape[-1] not in WIDTHS:
         raise CoreError("features_invalid", f"Motion features must be (frames, {FEATURES}), not {features.shape}.")
+    count = joint_count(features.shape[-1])
     f = features.astype(np.float64)
     # The pose of frame t is reached by the velocities of the frames before it.
     yaw = 2 * (np.cumsum(f[..., 0], axis=-1) - f[..., 0])  # (..., T)
@@ -114,11 +140,20 @@ def features_to_joints(features: np.ndarray) -> np.ndarray:
     root = np.cumsum(_turn(step, -yaw), axis=-2)
     root[..., 1] = f[..., 3]
 
-    joints = np.empty((*f.shape[:-1], 22, 3), np.float32)
-    local = _turn(f[..., 4:67].reshape(*f.shape[:-1], 21, 3), -yaw)
+    joints = np.empty((*f.shape[:-1], count, 3), np.float32)
+    local = _turn(f[..., 4 : 4 + 3 * (count - 1)].reshape(*f.shape[:-1], count - 1, 3), -yaw)
     joints[..., 0, :] = root
     joints[..., 1:, :] = local + root[..., None, :] * np.array([1.0, 0.0, 1.0])
     return joints
+
+
+def next_joints(features: np.ndarray) -> np.ndarray:
+    """The frame after the last one, which the last frame's velocities tell: (T, F) -> (N, 3), as `features_to_joints`
+    places them."""
+    last = features_to_joints(features)[-1]
+    yaw = 2 * features[:-1, 0].astype(np.float64).sum()
+    velocity = features[-1:, parts(features.shape[-1])["velocities"]].reshape(1, -1, 3)
+    return (last + _turn(velocity.astype(np.float64), np.array([-yaw]))[0]).astype(np.float32)
 
 
 def canonicalise(joints: np.ndarray) -> np.ndarray:

@@ -11,9 +11,9 @@ def features_to_joints(features: torch.Tensor) -> torch.Tensor:
     """HumanML3D features -> joint positions (`recover_from_ric` of Guo et al., CVPR 2022).
 
     Args:
-        features: (..., T, 263), not normalised.
+        features: (..., T, 263), or (..., T, 251) of KIT-ML's 21 joints; not normalised.
     Returns:
-        (..., T, 22, 3) metres, Y up, frame 0 at the origin facing +Z.
+        (..., T, 22, 3) metres, Y up, frame 0 at the origin facing +Z; (..., T, 21, 3) for KIT-ML.
     """
     f = features
     zero = torch.zeros_like(f[..., :1, 0])
@@ -23,7 +23,8 @@ def features_to_joints(features: torch.Tensor) -> torch.Tensor:
     vz = torch.cat([zero, f[..., :-1, 2]], -1)
     root_x = (vx * c - vz * s).cumsum(-1)
     root_z = (vx * s + vz * c).cumsum(-1)
-    local = f[..., 4:67].unflatten(-1, (21, 3))
+    others = (f.shape[-1] + 1) // 12 - 1  # joints but the root: 12 numbers a joint, less one
+    local = f[..., 4 : 4 + 3 * others].unflatten(-1, (others, 3))
     x = local[..., 0] * c[..., None] - local[..., 2] * s[..., None] + root_x[..., None]
     z = local[..., 0] * s[..., None] + local[..., 2] * c[..., None] + root_z[..., None]
     joints = torch.stack([x, local[..., 1], z], -1)

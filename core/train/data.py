@@ -1,95 +1,35 @@
-"""Captioned motion for training: joint bundles, mirrored copies, composed clips, batches.
+"""Captioned motion on its way into a model: canonical bones and place, features, sampling weights, batches.
 
-A bundle is a pair NAME_joints.npz and NAME_captions.jsonl: `local` int16 in 0.1 mm (joint minus root x and z),
-`root_xz` float32 metres, `offsets`, `ids`; a caption line has id, split, source, captions [{text, ...}].
+Where it comes from is core/train/sources; what it offers that others need is importable from here too.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from core.errors import CoreError
-from core.features import canonicalise, joints_to_features
-from core.skeleton import MIRROR, PARENTS, bone_lengths, mirror
+from core.features import canonicalise, joints_to_features, parts
+from core.skeleton import MIRROR, PARENTS, bone_lengths
+from core.train.sources import describe, load_data_source
+from core.train.sources.bundle import load_bundle
+from core.train.sources.clip import MAX_FRAMES, Clip
+from core.train.sources.humanml import refuse_kit
+from core.train.sources.mirroring import mirror_text, mirrored, with_mirrored
 
-MAX_FRAMES = 196
-
-_SWAP = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
-
-
-@dataclass
-class Clip:
-    """One captioned clip: joints (T, 22, 3) metres, Y up, 20 fps; features (T - 1, 263) once computed."""
-
-    id: str
-    source: str
-    split: str
-    joints: np.ndarray
-    captions: list[str]
-    features: np.ndarray | None = None
-
-    @property
-    def frames(self) -> int:
-        """Frames of the features, which is what the models are trained on."""
-        return len(self.joints) - 1
-
-
-def mirror_text(text: str) -> str:
-    """The caption of the mirrored clip."""
-    return re.sub(r"\b(left|right|clockwise|counterclockwise)\b", lambda m: _SWAP[m.group(1)], text)
-
-
-def mirrored(clip: Clip) -> Clip:
-    joints = mirror(clip.joints)
-    captions = [mirror_text(c) for c in clip.captions]
-    return replace(clip, id=clip.id + "~m", joints=joints, captions=captions, features=None)
-
-
-def load_bundle(joints_path: Path) -> list[Clip]:
-    """Read a bundle. Raises CoreError("data_broken") naming the file and line that is wrong."""
-    captions_path = joints_path.with_name(joints_path.name.replace("_joints.npz", "_captions.jsonl"))
-    remedy = "Check the bundle against the description in core/train/data.py."
-    try:
-        with np.load(joints_path) as z:
-            offsets, ids = z["offsets"], [str(i) for i in z["ids"]]
-            local, root = z["local"], z["root_xz"]
-    except (OSError, KeyError, ValueError) as error:
-        raise CoreError("data_broken", f"{joints_path.name} is not a joint bundle ({error}).", remedy) from error
-    if len(offsets) != len(ids) + 1 or offsets[-1] != len(local) or len(local) != len(root):
-        raise CoreError("data_broken", f"{joints_path.name}: offsets, ids and rows do not agree.", remedy)
-    lines = captions_path.read_text(encoding="utf-8").splitlines()
-    meta: dict[str, dict] = {}
-    for n, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            meta[entry["id"]] = entry
-            _ = entry["split"], [c["text"] for c in entry["captions"]], entry["source"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise CoreError("data_broken", f"{captions_path.name}, line {n}: {error!r}.", remedy) from error
-    clips = []
-    for i, name in enumerate(ids):
-        if name not in meta:
-            raise CoreError("data_broken", f"{captions_path.name} has no line for the clip {name}.", remedy)
-        a, b = offsets[i], offsets[i + 1]
-        joints = local[a:b].astype(np.float32) * np.float32(1e-4)
-        joints[..., 0] += root[a:b, None, 0]
-        joints[..., 2] += root[a:b, None, 1]
-        m = meta[name]
-        texts = list(dict.fromkeys(c["text"] for c in m["captions"]))
-        clips.append(Clip(name, m["source"], m["split"], joints[: MAX_FRAMES + 1], texts))
-    return clips
+__all__ = [
+    "MAX_FRAMES", "Bucketed", "Clip", "canonical_bones", "describe", "featured", "load_bundle", "load_data_source",
+    "mirror_text", "mirrored", "prepare", "source_weights", "stack", "with_bones", "with_mirrored",
+]  # fmt: skip
 
 
 def canonical_bones(clips: list[Clip]) -> np.ndarray:
     """(22,) bone lengths, the same left and right, so that a mirrored clip has the same skeleton."""
+    refuse_kit(clips, "a model with bones of its own")
     lengths = np.mean([bone_lengths(c.joints[0]) for c in clips], 0)
     return ((lengths + lengths[list(MIRROR)]) / 2).astype(np.float32)
 
@@ -107,13 +47,53 @@ def with_bones(joints: np.ndarray, bones: np.ndarray) -> np.ndarray:
 
 
 def prepare(clips: list[Clip], bones: np.ndarray) -> list[Clip]:
-    """Canonical bones, place and features for every clip; clips shorter than 21 frames are dropped."""
+    """Canonical bones, place and features for every clip; clips shorter than 21 frames are dropped.
+
+    For the compact recipe (linear path, exact bones). Raises CoreError("data_unsuitable") for KIT-ML's 21 joints."""
+    refuse_kit(clips, "the compact recipe")
     out = []
     for c in clips:
         if len(c.joints) < 21:
             continue
         joints = canonicalise(with_bones(c.joints, bones)).astype(np.float32)
         out.append(replace(c, joints=joints, features=joints_to_features(joints)))
+    return out
+
+
+def featured(clips: list[Clip]) -> list[Clip]:
+    """Features for every clip, for models of the official kind, which learn features and know no bones.
+
+    Features that a clip brings are kept, but for the unit of length: they are in metres then, as everything that
+    training weighs and reports is. Clips shorter than 21 frames are dropped.
+
+    Raises:
+        CoreError: data_unsuitable, where clips of 22 and of 21 joints are mixed.
+    """
+    out = []
+    for c in clips:
+        if len(c.joints) < 21:
+            continue
+        if c.features is None:
+            joints = canonicalise(c.joints).astype(np.float32)
+            out.append(replace(c, joints=joints, features=joints_to_features(joints)))
+        elif c.unit != 1.0:
+            out.append(replace(c, features=in_metres(c.features, c.unit), unit=1.0))
+        else:
+            out.append(c)
+    if len({c.joints.shape[1] for c in out}) > 1:
+        raise CoreError(
+            "data_unsuitable",
+            "KIT-ML's clips (21 joints) cannot be trained on together with clips of 22 joints.",
+            "Train on either.",
+        )
+    return out
+
+
+def in_metres(features: np.ndarray, unit: float) -> np.ndarray:
+    """Features (T, F) whose unit of length is `unit` metres, in metres; turns, rotations and contacts have none."""
+    out = features.copy()
+    for name in ("root_velocity", "root_height", "positions", "velocities"):
+        out[..., parts(features.shape[-1])[name]] *= unit
     return out
 
 
