@@ -37,6 +37,35 @@ def motion_to_text() -> str:
     return f"Generate text: {MOTION_IN} \n"
 
 
+def fill(instruction: str, caption: str = "", seconds: float | None = None) -> str:
+    """An instruction in words -> what the model reads, up to where its answer begins.
+
+    Args:
+        instruction: {caption} stands for the caption; {motion}, {start}, {end} each for an input motion; {masked} for
+            the frames between start and end.
+        seconds: how long the motion that is asked for is, where the model reads it.
+    """
+    words = {"caption": caption, "motion": MOTION_IN, "start": MOTION_IN, "end": MOTION_IN, "masked": MASKED * HOLDERS}
+    for key, value in words.items():
+        instruction = instruction.replace("{" + key + "}", value)
+    duration = "" if seconds is None else f" | {seconds:.1f} seconds"
+    return f"{instruction}{duration} \n"
+
+
+PREDICT = "Predict motion: {motion}"
+INBETWEEN = "Complete the masked motion: {start}{masked}{end}"
+
+
+def predict_motion(seconds: float | None = None, caption: str = "") -> str:
+    """The prompt for going on from one input motion; with a caption, for what comes next."""
+    return fill(f"{PREDICT} {caption}".strip(), seconds=seconds) + f" {MOTION_OUT}{EOS}"
+
+
+def complete_motion(seconds: float | None = None, caption: str = "") -> str:
+    """The prompt for the motion between two input motions, ends included."""
+    return fill(f"{INBETWEEN} {caption}".strip(), seconds=seconds) + f" {MOTION_OUT}{EOS}"
+
+
 class Tokenizer:
     """A byte-level BPE with the special tokens.
 

@@ -109,8 +109,8 @@ def draw(
     for caption, duration, seed in zip(captions, seconds, seeds, strict=True):
         reads = duration if model.cfg.reads_duration else None
         condition = model.condition(model.prompt(prompts.text_to_motion(caption, reads)))
-        noise = draw_noise([seed], steps, model.cfg.vae.width)
-        later = draw_noise([seed + 1], steps, model.cfg.vae.width)[1:] if other_noise else noise[1:]
+        noise = draw_noise([seed], steps, model.cfg.vae.channels)
+        later = draw_noise([seed + 1], steps, model.cfg.vae.channels)[1:] if other_noise else noise[1:]
         code = model.head.sample(condition, model.fake_latent[None], noise[0], later, steps=steps, sampler=sampler)
         lengths = torch.tensor([round(duration * 20)])
         out.append(model.vae.decode_joints(model.vae.from_code(code), lengths)[0].numpy())

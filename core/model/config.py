@@ -20,7 +20,8 @@ class VAEConfig:
     """Motion VAE: one clip of features <-> one continuous latent."""
 
     features: int = 263
-    width: int = 256  # model width and, by construction, the latent's channels
+    width: int = 256  # model width and, unless `latent` says otherwise, the latent's channels
+    latent: int = 0  # channels of the latent where they are not `width`; only with a linear path
     layers: int = 9  # odd: a U of input, middle and output blocks, in the encoder and in the decoder
     heads: int = 4
     ff: int = 1024
@@ -29,6 +30,11 @@ class VAEConfig:
     norm_first: bool = False
     linear_frames: int = 0  # > 0: a linear path over clips resampled to this many frames (the compact model)
     patch: int = 1  # frames per transformer token
+
+    @property
+    def channels(self) -> int:
+        """How many numbers a clip becomes."""
+        return self.latent or self.width
 
 
 @dataclass
@@ -44,6 +50,7 @@ class BackboneConfig:
     motion_vocab: int = 6  # masked, pad, output holder, input holder, and two rows that are never used
     holders: int = 4  # placeholders for one motion
     shared: str = "all"  # layers with joint attention: all, none, last<N>, first<N>
+    branches: int = 2  # 1: both modalities run through one set of weights (the ablations' unified model)
     dropout: float = 0.1  # training only
 
 
@@ -64,6 +71,7 @@ class DiffusionConfig:
     fast_sampler: str = "ddpm"  # what "fast" means; measured against ddim and dpm++ (core/evaluate/sampling.py)
     fast_steps: int = 20
     guidance: float = 7.5  # classifier-free guidance scale at inference
+    predicts: str = "noise"  # what the network gives: noise (the official model) or velocity (Salimans & Ho, 2022)
     rescale: float = 0.0  # 0..1: bring the guided prediction back to the conditional one's spread (Lin et al., 2024)
 
 
@@ -121,10 +129,11 @@ def compact() -> ModelConfig:
     return ModelConfig(
         name="MotionGPT3 compact",
         reads_duration=True,
-        vae=VAEConfig(width=256, layers=3, heads=4, ff=512, linear_frames=64, patch=4, norm_first=True,
+        vae=VAEConfig(width=256, latent=512, layers=3, heads=4, ff=512, linear_frames=64, patch=4, norm_first=True,
                       max_frames=256, latent_scale=1.0),
         backbone=BackboneConfig(width=256, layers=4, heads=4, ff=768, positions=256, text_vocab=0, dropout=0.0),
-        diffusion=DiffusionConfig(width=320, cond_ff=512, cond_positions=5, steps=20, guidance=2.0, rescale=1.0),
+        diffusion=DiffusionConfig(width=448, cond_ff=512, cond_positions=5, steps=20, guidance=2.0, rescale=1.0,
+                                  predicts="velocity"),
     )  # fmt: skip
 
 

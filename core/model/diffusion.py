@@ -107,7 +107,8 @@ class DiffusionHead(nn.Module):
         return [(self.input_proj.weight, self.input_proj.bias), *(layer.weights() for layer in layers)]
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Noisy latents (N, C), time steps (N,) of the full schedule, hidden rows (N, 4, D) -> noise (N, C)."""
+        """Noisy latents (N, C), time steps (N,) of the full schedule, hidden rows (N, 4, D) -> what `cfg.predicts`
+        says (N, C); see `noise_in`."""
         return denoise(x, self.tables(self.time_embed(t) + self.cond_embed(condition)), self.weights())
 
     def errors(
@@ -124,8 +125,17 @@ class DiffusionHead(nn.Module):
             latent: (N, C) clean. condition: (N, 4, D). t: (N,) ints. noise: (N, C). alpha_bar: (train_steps,).
         """
         ab = alpha_bar[t][:, None]
-        predicted = self(ab.sqrt() * latent + (1 - ab).sqrt() * noise, t, condition)
-        return (predicted.float() - noise).square()
+        x = ab.sqrt() * latent + (1 - ab).sqrt() * noise
+        return (self.noise_in(x, self(x, t, condition).float(), ab) - noise).square()
+
+    def noise_in(self, x: torch.Tensor, predicted: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
+        """The noise in x (N, C), from what the network gave for it, at alpha_bar (N, 1).
+
+        A network that gives the noise itself must be wider than the latent: where there is little but noise it has to
+        hand all of x on, exactly. Velocity, sqrt(ab) noise - sqrt(1 - ab) latent, leaves that to x itself."""
+        if self.cfg.predicts == "noise":
+            return predicted
+        return (1 - alpha_bar).sqrt() * x + alpha_bar.sqrt() * predicted
 
     @torch.no_grad()
     def sample(

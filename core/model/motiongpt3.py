@@ -36,7 +36,7 @@ class MotionGPT3(nn.Module):
         self.info: dict[str, Any] = {}
         self.precision = torch.float32  # or bfloat16: matrix products in inference; weights stay float32
         self.draft: Draft | None = None  # made when a large model first writes
-        D, C = cfg.backbone.width, cfg.vae.width
+        D, C = cfg.backbone.width, cfg.vae.channels
         self.vae = MotionVAE(cfg.vae)
         self.backbone = Backbone(cfg.backbone)
         self.und_head = nn.Linear(C, cfg.backbone.holders * D)  # latent -> embeddings of the input holders
@@ -106,7 +106,7 @@ class MotionGPT3(nn.Module):
     ) -> torch.Tensor:
         """One code (in the language model's scale) per seed: condition (N or 1, 4, D) -> (N, C)."""
         of = steps or self.cfg.diffusion.steps
-        noise = draw_noise(seeds, of, self.cfg.vae.width).to(self.device)  # the first, then one a step but the last
+        noise = draw_noise(seeds, of, self.cfg.vae.channels).to(self.device)  # the first, then one a step but the last
         # A model whose own scale is 1 was trained without guidance: it has nothing to be guided away from.
         unconditional = self.fake_latent[None] if self.cfg.diffusion.guidance > 1 else None
         return self.head.sample(

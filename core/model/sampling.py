@@ -101,8 +101,11 @@ def loop(
             at = steps - 1 - i  # counted from the beginning of the loop
             if on_step is not None:
                 on_step(at, steps)
-            noises = denoise(x, table, weights).float()
-            x0, eps = _predict(recipe, s, i, x, noises.view(-1, *x.shape))
+            noises = denoise(x, table, weights).float().view(-1, *x.shape)
+            if head.cfg.predicts == "velocity":
+                ab = float(s.alpha_bar[i])
+                noises = torch.add(math.sqrt(ab) * noises, x, alpha=math.sqrt(1 - ab))
+            x0, eps = _predict(recipe, s, i, x, noises)
             if recipe.sampler == "ddpm":
                 x = torch.add(float(s.mean_x[i]) * x, x0, alpha=float(s.mean_x0[i]))
                 if i > 0:

@@ -143,16 +143,19 @@ class MotionVAE(nn.Module):
         self.decoder = SkipTransformer(DecoderLayer, cfg)
         self.linear: LinearPath | None = None
         if cfg.linear_frames:
-            self.linear = LinearPath(cfg.linear_frames, D)
+            C = cfg.channels
+            self.linear = LinearPath(cfg.linear_frames, C)
             lengths = (LENGTHS + LENGTHS[list(MIRROR)]) / 2  # the same left and right: a mirrored clip keeps them
             self.register_buffer("bones", torch.from_numpy(lengths).float())  # metres
             # The language model sees standardised latents: one scale a channel, not one for all.
-            self.register_buffer("latent_mean", torch.zeros(D))
-            self.register_buffer("latent_std", torch.ones(D))
-            self.posterior = nn.Linear(D, D)  # both rows of the encoder -> correction and log-variance
-            self.log_variance = nn.Linear(D, D)
+            self.register_buffer("latent_mean", torch.zeros(C))
+            self.register_buffer("latent_std", torch.ones(C))
+            self.posterior = nn.Linear(D, C)  # both rows of the encoder -> correction and log-variance
+            self.log_variance = nn.Linear(D, C)
             self.pose_embedding = nn.Linear(66 * 2 * cfg.patch, D)
-            self.code_correction = nn.Linear(D, D)
+            self.code_correction = nn.Linear(C, C)
+            if C != D:
+                self.memory = nn.Linear(C, D)  # the latent as the decoder's blocks look at it
             self.final_layer = nn.Linear(D, 66 * cfg.patch)
             for zero in (self.posterior, self.log_variance, self.code_correction, self.final_layer):
                 nn.init.zeros_(zero.weight)
@@ -183,9 +186,9 @@ class MotionVAE(nn.Module):
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
-    def decode(self, z: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def decode(self, z: torch.Tensor, lengths: torch.Tensor, frames: int | None = None) -> torch.Tensor:
         """Latents (B, C) and lengths (B,) -> normalised features (B, T, F). Not for models with a linear path."""
-        T = int(lengths.max())
+        T = frames or int(lengths.max())
         x = self.query_pos_decoder(T).expand(len(z), -1, -1)
         alive = torch.arange(T, device=z.device)[None] < lengths[:, None]
         full = bool(alive.all())  # no padding: attention needs no mask
@@ -209,7 +212,8 @@ class MotionVAE(nn.Module):
         x = self.pose_embedding(self._patches(x, lengths))
         x = x + self.query_pos_decoder(x.shape[1])
         keys = torch.arange(x.shape[1], device=x.device)[None] < (-(-lengths // self.cfg.patch))[:, None]
-        x = self.final_layer(self.decoder(x, keys[:, None, None], z))
+        memory = z if self.cfg.channels == self.cfg.width else self.memory(z)
+        x = self.final_layer(self.decoder(x, keys[:, None, None], memory))
         residual = RESIDUAL * x.reshape(len(z), -1, 22, 3)[:, : joints.shape[1]].float()
         with torch.autocast(z.device.type, enabled=False):
             return propagate_bones(joints + residual @ rotation.transpose(-2, -1), self.bones)

@@ -27,7 +27,7 @@ def _segments(f: Fixtures, model: MotionGPT3, ids: torch.Tensor) -> tuple[list[t
     predict, inbetween = float(f.setting("predict_ratio", 0.2)), float(f.setting("inbetween_ratio", 0.25))
     codes, targets, number = [], [], 0
     for i in range(len(ids)):
-        found = torch.zeros(0, model.cfg.vae.width, device=f.device)
+        found = torch.zeros(0, model.cfg.vae.channels, device=f.device)
         if inputs[i] or outputs[i]:
             noise = f.main[f"train/vae_eps_{number}"][0]
             number += 1
@@ -36,7 +36,7 @@ def _segments(f: Fixtures, model: MotionGPT3, ids: torch.Tensor) -> tuple[list[t
         if outputs[i]:
             targets.append(found[-1])
         codes.append(found[: int(inputs[i])])
-    target = torch.stack(targets) if targets else torch.zeros(0, model.cfg.vae.width, device=f.device)
+    target = torch.stack(targets) if targets else torch.zeros(0, model.cfg.vae.channels, device=f.device)
     return codes, target
 
 

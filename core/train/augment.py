@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from core.features import features_to_joints
 from core.train.data import MAX_FRAMES, Clip
 
 _ARMS = {"left": [13, 16, 18, 20], "right": [14, 17, 19, 21]}
@@ -130,3 +131,28 @@ def augmented(clips: list[Clip], count: int, copies: int, seed: int) -> list[Cli
     extra = composed(clips, count, seed)
     base = clips + extra
     return extra + [other_duration(c, rng) for _ in range(copies) for c in base]
+
+
+def windows(clips: list[Clip], shortest: int, longest: int, seed: int) -> list[Clip]:
+    """A random part of each prepared clip, `shortest` to `longest` frames of features, put where a clip begins.
+
+    Prediction and in-betweening encode such parts, so the autoencoder must know them; they have no captions."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for clip in clips:
+        assert clip.features is not None
+        n = int(rng.integers(shortest, max(shortest + 1, min(longest, clip.frames))))
+        start = int(rng.integers(0, max(1, clip.frames - n)))
+        out.append(part(clip, start, start + n))
+    return out
+
+
+def part(clip: Clip, start: int, end: int) -> Clip:
+    """Frames start to end (of the features) of a prepared clip, from the origin facing +Z; without captions.
+
+    Made from the features, so it is what the features of the part stand for: their heading is a smoothed one."""
+    assert clip.features is not None
+    features = clip.features[start:end]
+    joints = features_to_joints(features).astype(np.float32)
+    joints = np.concatenate([joints, joints[-1:]])  # a clip has one frame more than its features
+    return replace(clip, id=f"{clip.id}~{start}-{end}", joints=joints, features=features, captions=[])

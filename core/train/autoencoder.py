@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from core.evaluate.physical import foot_slide, jerk
+from core.features import parts as parts_of
 from core.model.config import VAEConfig
-from core.model.kinematics import resample
+from core.model.kinematics import features_to_joints, resample
 from core.model.vae import MotionVAE
 from core.skeleton import FEET
 from core.train.data import Bucketed, Clip, source_weights, stack
@@ -26,8 +28,8 @@ def new_vae(cfg: VAEConfig, clips: list[Clip], bones: np.ndarray, weights: np.nd
     vae.mean.copy_(torch.from_numpy(rows.mean(0)))
     std = rows.std(0)
     # One spread a kind of channel, as in HumanML3D: quiet channels are not blown up.
-    for a, b in ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263)):
-        std[a:b] = std[a:b].mean()
+    for kind in parts_of(cfg.features).values():
+        std[kind] = std[kind].mean()
     vae.std.copy_(torch.from_numpy(std.clip(1e-3)))
     if vae.linear is None:
         return vae
@@ -40,7 +42,7 @@ def new_vae(cfg: VAEConfig, clips: list[Clip], bones: np.ndarray, weights: np.nd
     centre = (X * w).sum(0)
     X = (X - centre) * w.sqrt()
     values, vectors = torch.linalg.eigh(X.T @ X)
-    k = cfg.width
+    k = cfg.channels
     vae.linear.basis.data.copy_(vectors[:, -k:].flip(1).T)
     vae.linear.centre.data.copy_(centre)
     vae.linear.scale.data.copy_(values[-k:].flip(0).clamp(min=1e-6).sqrt())
@@ -73,7 +75,33 @@ def losses(out: torch.Tensor, joints: torch.Tensor, lengths: torch.Tensor) -> di
     }
 
 
-WEIGHTS = {"position": 1.0, "relative": 2.0, "velocity": 5.0, "acceleration": 3.0, "contact": 3.0}
+def feature_losses(
+    vae: MotionVAE, out: torch.Tensor, x: torch.Tensor, joints: torch.Tensor, lengths: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Terms for a VAE without a linear path: the official ones on normalised features (B, T, F), padding left out, and
+    where the features are those of 22 joints also on the joints (B, T, 22, 3) that they stand for."""
+    alive = (torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None])[..., None]
+    out, x = (out * alive).float(), x * alive
+    count, ric = alive.sum() * x.shape[-1], parts_of(x.shape[-1])["positions"]
+    parts = {
+        "features": F.smooth_l1_loss(out, x, reduction="sum") / count,
+        "positions": F.smooth_l1_loss(out[..., ric], x[..., ric], reduction="sum") / count,
+    }
+    if x.shape[-1] == 263:
+        found = losses(features_to_joints(out * vae.std + vae.mean), joints, lengths)
+        parts |= {k: found[k] for k in ("relative", "velocity")}
+    return parts
+
+
+WEIGHTS = {
+    "features": 1.0,
+    "positions": 0.5,
+    "position": 1.0,
+    "relative": 2.0,
+    "velocity": 5.0,
+    "acceleration": 3.0,
+    "contact": 8.0,
+}
 
 
 class Batches:
@@ -100,7 +128,13 @@ def batch_of(vae: MotionVAE, clips: list[Clip], length: int = 0) -> tuple[torch.
 
 @torch.no_grad()
 def reconstruction(vae: MotionVAE, clips: list[Clip], noise: float = 0.0) -> dict[str, float]:
-    """Figures of the reconstruction, mean and median over clips: millimetres; jerk and slide against the real ones."""
+    """Figures of the reconstruction, mean and median over clips: millimetres; jerk and slide against the real ones.
+
+    Of other skeletons than the 22 joints only the features' error, in units of their spread."""
+    if not clips:
+        return {}
+    if vae.cfg.features != 263:
+        return {"features": _feature_error(vae, clips)}
     overall, relative, jerks, slides = [], [], [], []
     order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
     for start in range(0, len(order), 32):
@@ -123,6 +157,16 @@ def reconstruction(vae: MotionVAE, clips: list[Clip], noise: float = 0.0) -> dic
     }  # fmt: skip
 
 
+def _feature_error(vae: MotionVAE, clips: list[Clip]) -> float:
+    errors = []
+    for start in range(0, len(clips), 32):
+        x, _, lengths = batch_of(vae, clips[start : start + 32])
+        out = vae.decode(vae.encode(x, lengths)[0], lengths)
+        alive = (torch.arange(x.shape[1], device=x.device)[None] < lengths[:, None])[..., None]
+        errors.append(float(((out - x).abs() * alive).sum() / (alive.sum() * x.shape[-1])))
+    return float(np.mean(errors))
+
+
 def train_autoencoder(
     cfg: VAEConfig,
     clips: list[Clip],
@@ -132,6 +176,10 @@ def train_autoencoder(
     *,
     steps: int,
     batch: int = 64,
+    lr: float = 5e-4,
+    matrix_lr: float = 1.5e-3,
+    decay: float = 0.998,
+    every: int = 250,
     seed: int = 0,
     stop_at: float | None = None,
     device: torch.device = CPU,
@@ -140,7 +188,8 @@ def train_autoencoder(
     torch.manual_seed(seed)
     weights = source_weights(clips)
     vae = new_vae(cfg, clips, bones, weights).to(device)
-    print("linear path alone:", reconstruction(vae, val), flush=True)
+    if vae.linear is not None and val:
+        print("linear path alone:", reconstruction(vae, val), flush=True)
     batches = Batches(vae, clips, batch, seed)
 
     def step_fn(_: int) -> tuple[torch.Tensor, dict[str, float]]:
@@ -149,15 +198,17 @@ def train_autoencoder(
             mean, logvar = vae.encode(x, lengths)
             mean, logvar = mean.float(), logvar.float()
             z = vae.sample(mean, logvar, torch.randn_like(mean))
-            out = vae.decode_joints(z, lengths, joints.shape[1])
-        parts = losses(out, joints, lengths)
+            if vae.linear is not None:
+                parts = losses(vae.decode_joints(z, lengths, joints.shape[1]), joints, lengths)
+            else:
+                parts = feature_losses(vae, vae.decode(z, lengths, joints.shape[1]), x, joints, lengths)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         loss = sum((WEIGHTS[k] * v for k, v in parts.items()), 1e-5 * kl)
         return loss, {k: float(v.detach()) for k, v in parts.items()} | {"kl": float(kl.detach())}
 
     loop = Loop(
-        vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=5e-4, matrix_lr=1.5e-3,
-        slow=lambda n: n.startswith("linear."), every=250, decay=0.998, stop_at=stop_at,
+        vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=lr, matrix_lr=matrix_lr,
+        slow=lambda n: n.startswith("linear."), every=every, decay=decay, stop_at=stop_at,
     )  # fmt: skip
     loop.run()
     set_latent_statistics(vae, clips, weights)
@@ -168,7 +219,7 @@ def train_autoencoder(
 def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
     """Posterior mean and standard deviation of every clip, each (N, C) on the CPU, in the order of `clips`."""
     order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
-    mean = torch.zeros(len(clips), vae.cfg.width)
+    mean = torch.zeros(len(clips), vae.cfg.channels)
     std = torch.zeros_like(mean)
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
@@ -179,10 +230,13 @@ def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.T
 
 
 def set_latent_statistics(vae: MotionVAE, clips: list[Clip], weights: np.ndarray) -> None:
-    """Estimate the latents' mean and spread a channel, so that the language model sees standardised codes."""
+    """Estimate the latents' mean and spread, so that the language model sees standardised codes."""
     mean, std = encode_all(vae, clips)
     w = torch.from_numpy(weights / weights.sum()).float()[:, None]
     centre = (mean * w).sum(0)
     spread = (((mean - centre).square() + std.square()) * w).sum(0).sqrt()
+    if vae.linear is None:  # one scale for all channels, as the official model's 0.8457, but of these latents
+        vae.cfg.latent_scale = float(1 / (spread.square() + centre.square()).mean().sqrt())
+        return
     vae.latent_mean.copy_(centre)
     vae.latent_std.copy_(spread)

@@ -20,10 +20,11 @@ from core.model.motiongpt3 import MotionGPT3
 from core.model.schedule import Schedule
 from core.skeleton import FEET, FPS
 from core.train.autoencoder import WEIGHTS, batch_of, losses, reconstruction
-from core.train.bimodal import PAD, Captioned
 from core.train.data import Bucketed, Clip, source_weights
 from core.train.loop import Loop, mixed_precision
+from core.train.tasks import Latents
 
+PAD = -1
 MOST_NOISE = 250
 """Highest diffusion step that a real code is noised to (of 1000)."""
 STANDS_BELOW, STANDS_SLOWER = 0.06, 0.045
@@ -51,8 +52,8 @@ def denoised(
     head, cfg = model.head, model.cfg.diffusion
     ab = alpha_bar[t][:, None]
     x = ab.sqrt() * code + (1 - ab).sqrt() * torch.randn_like(code)
-    with_text = head(x, t, condition)
-    without = head(x, t, model.fake_latent.expand(len(x), -1, -1))
+    with_text = head.noise_in(x, head(x, t, condition), ab)
+    without = head.noise_in(x, head(x, t, model.fake_latent.expand(len(x), -1, -1)), ab)
     guided = (x - (1 - ab).sqrt() * (without + cfg.guidance * (with_text - without))) / ab.sqrt()
     plain = (x - (1 - ab).sqrt() * with_text) / ab.sqrt()
     return guided * (plain.std(-1, keepdim=True) / guided.std(-1, keepdim=True))
@@ -67,7 +68,7 @@ def standing(joints: torch.Tensor) -> torch.Tensor:
 
 
 def polish(
-    model: MotionGPT3, clips: list[Clip], val: list[Clip], folder: Path, *, steps: int, batch: int = 48, seed: int = 0,
+    model: MotionGPT3, latents: Latents, val: list[Clip], folder: Path, *, steps: int, batch: int = 48, seed: int = 0,
     check_seeds: int = 4,
     stop_at: float | None = None,
 ) -> None:  # fmt: skip
@@ -75,10 +76,9 @@ def polish(
     torch.manual_seed(seed)
     model.requires_grad_(False)
     model.eval()
-    vae = model.vae
+    vae, clips = model.vae, latents.clips
     with torch.no_grad():
-        data = Captioned(model, clips, seed)
-        condition = conditions(model, clips, data.rng)
+        condition = conditions(model, clips, np.random.default_rng(seed))
     before = copy.deepcopy(vae)
     for part in (vae.pose_embedding, vae.decoder, vae.query_pos_decoder, vae.final_layer):
         part.requires_grad_(True)
@@ -89,7 +89,8 @@ def polish(
         _, joints, lengths = batch_of(vae, [clips[i] for i in rows], length)
         with torch.no_grad():
             t = torch.randint(1, MOST_NOISE, (len(rows),)).to(model.device)
-            z = vae.from_code(denoised(model, data.codes(rows), condition[rows], t, alpha_bar))
+            code = (latents.mean[rows] + latents.std[rows] * torch.randn_like(latents.mean[rows])).to(model.device)
+            z = vae.from_code(denoised(model, code, condition[rows], t, alpha_bar))
         with mixed_precision(model.device):
             out = vae.decode_joints(z, lengths, length)
         parts = losses(out, joints, lengths)
