@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent
 PYTHON = (3, 11)  # what Blender 4.2 to 5.0 carry; their wheels exist for no other
 BLENDERS = {"4.5": "4.5.15", "4.2": "4.2.23", "5.0": "5.0.1"}  # the first is the one everything is developed on
 ZIP_LIMIT_MB = 40
+WEIGHTS = ("compact", "compact-commercial", "matcher", "sentence")  # what may travel; another model is somebody else's
 TEST_MINUTES = 15  # for one environment; a Blender that hangs at exit must not hang CI
 EXAMPLES = """examples:
   python3.11 build.py demo "a person walks forward and waves"
@@ -39,7 +40,9 @@ EXAMPLES = """examples:
   python3.11 build.py measure speed --json speed.json
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
   python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
-  python3.11 build.py train compact         everything after `train` goes to the core
+  python3.11 build.py measure model --model compact --data BUNDLE.npz ...   all figures; --help after it for more
+  python3.11 build.py train compact --data BUNDLE.npz   autoencoder, compact, stage1..3, matcher or ablation
+  python3.11 build.py train stage1 --help   everything after `train` goes to the core
 """
 
 
@@ -291,7 +294,7 @@ def zip_members() -> dict[str, Path]:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(base).as_posix()
             hidden = any(part.startswith(".") or part == "__pycache__" for part in file.relative_to(base).parts)
-            foreign = name.startswith("core/weights/") and not name.startswith("core/weights/compact/")
+            foreign = name.startswith("core/weights/") and name.split("/")[2] not in WEIGHTS
             if file.is_file() and not hidden and not foreign and file.suffix != ".pyc":
                 members[name] = file
     return members
@@ -356,6 +359,10 @@ def in_core(arguments: list[str]) -> int:
 
 
 def command_measure(options: argparse.Namespace) -> int:
+    if options.what == "model":  # run where the caller is, so that relative paths mean what they say
+        core = core_environment().ensure()
+        command = [str(core), "-u", "-m", "core", "evaluate", *options.arguments]
+        return subprocess.call(command, env={**child_environment(core), "PYTHONPATH": str(ROOT)})
     what, target = options.what, options.json.resolve() if options.json else None
     into = [f"--json={target}"] if target else []
     places = [str(path.resolve()) for path in options.paths]
@@ -370,7 +377,9 @@ def command_measure(options: argparse.Namespace) -> int:
 
 
 def command_train(options: argparse.Namespace) -> int:
-    return in_core(["train", *options.arguments])
+    core = core_environment().ensure()  # run where the caller is, so that relative paths mean what they say
+    command = [str(core), "-u", "-m", "core", "train", *options.arguments]
+    return subprocess.call(command, env={**child_environment(core), "PYTHONPATH": str(ROOT)})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -395,10 +404,11 @@ def parser() -> argparse.ArgumentParser:
     make_zip.set_defaults(run=command_zip)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
-    measure.add_argument("what", choices=["speed", "parity", "sampling"], help="see README, Measuring")
+    kinds = ["speed", "parity", "sampling", "model"]
+    measure.add_argument("what", choices=kinds, help="see README, Measuring; model has options of its own")
     measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
-    measure.set_defaults(run=command_measure)
+    measure.set_defaults(run=command_measure, arguments=[])
 
     train = commands.add_parser("train", help="train a model: arguments as for `python -m core train`", add_help=False)
     train.add_argument("arguments", nargs=argparse.REMAINDER)
@@ -417,6 +427,8 @@ def main(arguments: list[str]) -> int:
     rest: list[str] = []
     if arguments[:1] == ["train"]:  # every option after it belongs to the core, --help too
         options = argparse.Namespace(run=command_train, command="train", arguments=arguments[1:])
+    elif arguments[:2] == ["measure", "model"]:  # likewise
+        options = argparse.Namespace(run=command_measure, command="measure", what="model", arguments=arguments[2:])
     else:
         options, rest = parser().parse_known_args(arguments)
     if rest and options.command != "test":

@@ -32,6 +32,7 @@ PROGRAMS = {
     "parity": "core.parity.cli",
     "speed": "core.speed",
     "sampling": "core.evaluate.sampling",
+    "weights": "core.model.repack",
 }
 """Commands that are programs of their own: a module with main(argv) -> exit code."""
 
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the bundled one)")
+    common.add_argument("--model", type=Path, metavar="DIR", help="a model's folder, or a bundled one's name: compact")
     common.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     kinds = ["float32", "bfloat16"]
     common.add_argument("--precision", choices=kinds, default="float32", help="of products; float32 is exact (default)")
@@ -88,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--guidance", type=float, help="how strictly the prompt counts (default: the model's)")
     generate.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     generate.add_argument("--fast", action="store_true", help="the model's quick recipe instead of its exact one")
+    literal = "let the model read unknown words as they are, instead of the nearest prompt it knows"
+    generate.add_argument("--literal", action="store_true", help=literal)
     body = generate.add_argument_group("SMPL-X", "pose parameters of your own body model, in an .npz as AMASS has them")
     body.add_argument("--format", choices=["smplx"], help="write SMPL-X poses instead of joints (needs --body-model)")
     body.add_argument("--body-model", type=Path, metavar="FILE", help="SMPLX_NEUTRAL.npz, or the folder it is in")
@@ -112,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         ("parity", "compare with recorded outputs of the official code"),
         ("speed", "time the model"),
         ("sampling", "what fewer sampling steps cost"),
+        ("weights", "store a model's weights in another form: float32, float16, int8"),
     ):
         commands.add_parser(name, help=what)  # listed here, handled before
     return parser
@@ -127,8 +131,10 @@ def _generate(args: argparse.Namespace) -> int:
     seed = random.randrange(2**31) if args.seed is None else args.seed
     from core.model.checkpoint import load_model
     from core.tasks.generate import generate
+    from core.tasks.understand import Understood
 
     model = load_model(args.model, args.device, args.precision)
+    read: list[Understood] = []
     started = time.perf_counter()
     motions = generate(
         model,
@@ -139,6 +145,8 @@ def _generate(args: argparse.Namespace) -> int:
         guidance=args.guidance,
         steps=args.steps,
         fast=args.fast,
+        literal=args.literal,
+        told=read.append,
         progress=_progress if sys.stderr.isatty() else None,
     )
     took = time.perf_counter() - started
@@ -149,6 +157,7 @@ def _generate(args: argparse.Namespace) -> int:
             path = path.with_name(f"{path.stem}_{number + 1}{path.suffix}")
         made_with = {
             "prompt": args.prompt,
+            "prompt_used": read[0].prompt_used,
             "seconds": args.seconds,
             "seed": (seed + number) % 2**31,
             "guidance": args.guidance if args.guidance is not None else model.cfg.diffusion.guidance,
@@ -158,6 +167,8 @@ def _generate(args: argparse.Namespace) -> int:
         }
         written = write(path, joints, made_with)
         print(f"{path}  {written}  seed {made_with['seed']}  {model.info['name']}")
+    if read[0].note:
+        print(read[0].note)
     print(f"{took:.1f} s on {model.device}", file=sys.stderr)
     return 0
 

@@ -74,7 +74,7 @@ def _told(work: upkeep.Work) -> upkeep.Work:
 
 def _list(models: list[Model], used: Model, as_json: bool) -> None:
     if as_json:
-        keys = ("name", "bytes", "licence", "origin", "own", "bundled", "problem")
+        keys = ("name", "bytes", "licence", "use", "data", "origin", "own", "bundled", "problem")
         rows = [
             {**{key: getattr(m, key) for key in keys}, "folder": str(m.folder), "used": m.folder == used.folder}
             for m in models
@@ -83,5 +83,5 @@ def _list(models: list[Model], used: Model, as_json: bool) -> None:
         return
     for model in models:
         mark = "*" if model.folder == used.folder else " "
-        facts = [model.size, model.licence or "no licence stated", model.origin or str(model.folder)]
-        print(f"{mark} {model.name}: {', '.join([model.problem] if model.problem else facts)}")
+        facts = [model.size, model.licence or "no licence stated", model.use, model.origin or str(model.folder)]
+        print(f"{mark} {model.name}: {', '.join([model.problem] if model.problem else filter(None, facts))}")

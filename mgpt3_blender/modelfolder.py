@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,11 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json")
 PART = ".part"  # what a download that is not finished is called; it goes on from there
 MAX_CONFIG = 1024 * 1024  # bytes; a larger file is no config
 MAX_HEADER = 64 * 1024 * 1024  # bytes of a safetensors file's table of contents
+DEFAULT = "compact"  # the bundled model that is used where none is chosen
+_NOT_COMMERCIAL = re.compile(
+    r"\bNC\b|non-?\s?commercial|\bno commercial|not for commercial|research (use|only|purposes)", re.IGNORECASE
+)
+_COMMERCIAL = re.compile(r"commercial|\bCC[- ]BY\b|\bCC0\b|\bMIT\b|\bBSD\b|Apache|public domain", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,13 @@ class Model:
     def asks(self) -> bool:
         """Whether its licence is to be shown and accepted before the first use: nobody agreed to it by installing."""
         return not self.bundled and bool(self.licence) and not self.licence.lower().startswith("none")
+
+    @property
+    def use(self) -> str:
+        """What its licence says about commercial use, in words for a list; "" where it says nothing that is known."""
+        if _NOT_COMMERCIAL.search(self.licence):
+            return "non-commercial"
+        return "commercial use allowed" if _COMMERCIAL.search(self.licence) else ""
 
     @property
     def size(self) -> str:
@@ -108,6 +121,22 @@ def read_model(folder: Path, own: bool = False) -> Model:
     )
 
 
+def bundled_folders(weights: Path) -> list[Path]:
+    """The folders of the models that ship with the add-on, the default first; beside them lie parts that are no motion
+    model. The default is named even where it is not there: that is a broken add-on, and the list must say so.
+
+    Args:
+        weights: the folder they lie in.
+    """
+    found = [weights / DEFAULT]
+    with contextlib.suppress(OSError):
+        for folder in sorted(weights.iterdir()):
+            with contextlib.suppress(OSError, ValueError):
+                if folder not in found and _is_motion_model(read_json(folder / "config.json")):
+                    found.append(folder)
+    return found
+
+
 def read_json(path: Path) -> dict:
     """A JSON object from a small file. Raises OSError, ValueError."""
     with path.open("rb") as file:
@@ -125,12 +154,16 @@ def read_json(path: Path) -> dict:
 
 def _problem(folder: Path, config: dict) -> str:
     """Why a folder with a config is no model, "" where it looks like one. Raises OSError."""
-    if not all(isinstance(config.get(part), dict) for part in ("vae", "backbone", "diffusion")):
+    if not _is_motion_model(config):
         return "Its config.json is not a MotionGPT3's"
     for name in FILES:
         if not (folder / name).is_file():
             return f"There is no {name} in the folder"
     return _weights_problem(folder / "model.safetensors")
+
+
+def _is_motion_model(config: dict) -> bool:
+    return all(isinstance(config.get(part), dict) for part in ("vae", "backbone", "diffusion"))
 
 
 def _weights_problem(file: Path) -> str:

@@ -1,9 +1,9 @@
 """The models on this computer: which there are, where from, under which licence, and which one is in use.
 
-The bundled one comes first. Those that were converted or downloaded lie in the add-on's own folder (`home`), one
-folder each; others are used where they are and only remembered. What is remembered (other folders, the one in use, the
-licences that were accepted) is one small file in `home`: the window, the command line and every Blender on this
-computer read the same, whether or not Blender's preferences are saved. Knows nothing of Blender.
+The bundled ones come first, the default before the others. Those that were converted or downloaded lie in the add-on's
+own folder (`home`), one folder each; others are used where they are and only remembered. What is remembered (other
+folders, the one in use, the licences that were accepted) is one small file in `home`: the window, the command line and
+every Blender on this computer read the same, whether or not Blender's preferences are saved. Knows nothing of Blender.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .errors import UserError
-from .modelfolder import FILES, PART, Model, licence_key, read_json, read_model
+from .modelfolder import DEFAULT, FILES, PART, Model, bundled_folders, licence_key, read_json, read_model
 
 REGISTRY = "models.json"
 
@@ -27,16 +27,24 @@ class Registry:
 
     Args:
         home: the add-on's folder for models; need not exist yet.
-        bundled: the folder of the model that ships with it.
+        weights: the folder of the models that ship with it.
     """
 
     home: Path
-    bundled: Path
+    weights: Path
+
+    @property
+    def default(self) -> Path:
+        """The folder of the model that is used where none is chosen."""
+        return self.weights / DEFAULT
 
     def models(self) -> list[Model]:
-        """All of them, the bundled one first, then the add-on's own, then those elsewhere; broken ones too."""
+        """All of them, the bundled ones first, then the add-on's own, then those elsewhere; broken ones too."""
         memory = self._read()
-        found = [replace(read_model(self.bundled), bundled=True, origin="comes with the add-on")]
+        found = [
+            replace(read_model(folder), bundled=True, origin="comes with the add-on")
+            for folder in bundled_folders(self.weights)
+        ]
         with contextlib.suppress(OSError):
             found += [
                 read_model(folder, own=True)
@@ -54,20 +62,24 @@ class Registry:
         return found
 
     def in_use(self) -> Model:
-        """The model that makes the motion: the chosen one, also where its folder is gone, else the bundled one."""
+        """The model that makes the motion: the chosen one, also where its folder is gone, else the bundled default."""
         chosen = self._read().chosen
         return self.at(chosen) if chosen is not None else self.models()[0]
 
     def at(self, folder: Path) -> Model:
-        """The model in a folder, whether it is in the list or not."""
-        folder = folder.absolute()
-        return next((model for model in self.models() if model.folder == folder), None) or read_model(folder)
+        """The model in a folder, whether it is in the list or not, or the bundled one of that name."""
+        folder, models = self._bundled(str(folder)) or folder.absolute(), self.models()
+        return next((model for model in models if model.folder == folder), None) or read_model(folder)
 
     def find(self, name: str) -> Model:
-        """The model of a name (in any case) or a folder. Raises UserError("model_unknown")."""
+        """The model of a name (in any case), a folder, or what a bundled one is called at the core's command line.
+
+        Raises UserError("model_unknown").
+        """
         models = self.models()
+        folders = (Path(name).absolute(), self._bundled(name)) if name else ()
         for model in models:
-            if name.casefold() == model.name.casefold() or (name and Path(name).absolute() == model.folder):
+            if name.casefold() == model.name.casefold() or model.folder in folders:
                 return model
         names = ", ".join(f'"{model.name}"' for model in models)
         raise UserError("model_unknown", f'There is no model "{name}".', f"Models there are: {names}.")
@@ -101,7 +113,7 @@ class Registry:
                 "Choose another model, or add this one again.",
             )
         memory = self._read()
-        memory.chosen = None if model.bundled else model.folder
+        memory.chosen = None if model.folder == self.default else model.folder
         self._write(memory)
 
     def remove(self, model: Model) -> str:
@@ -160,6 +172,12 @@ class Registry:
             memory.outside.append(memory.chosen)
         self._write(memory)
 
+    def _bundled(self, name: str) -> Path | None:
+        """The folder of the bundled model that is called so, None where there is none."""
+        if (Path(name) / "config.json").is_file():
+            return None  # a folder that is there is that folder, as for the core
+        return next((folder for folder in bundled_folders(self.weights) if folder.name == name), None)
+
     def _delete(self, folder: Path) -> None:
         """Delete a folder directly in `home` and nothing else: a link's target is another's."""
         if folder.is_symlink():
@@ -174,9 +192,10 @@ class Registry:
             raw = read_json(self.home / REGISTRY)
         except (OSError, ValueError):
             return _Memory()
-        chosen, outside, licences = raw.get("chosen"), raw.get("outside"), raw.get("licences")
+        outside, licences = raw.get("outside"), raw.get("licences")
+        chosen, bundled = (value if isinstance(value, str) else "" for value in (raw.get("chosen"), raw.get("bundled")))
         return _Memory(
-            self.home / chosen if isinstance(chosen, str) and chosen else None,  # which is an absolute path itself
+            self.weights / bundled if bundled else self.home / chosen if chosen else None,  # or an absolute path itself
             [Path(entry) for entry in outside if isinstance(entry, str)] if isinstance(outside, list) else [],
             [entry for entry in licences if isinstance(entry, str)] if isinstance(licences, list) else [],
             str(raw.get("taken_over") or ""),
@@ -184,11 +203,15 @@ class Registry:
 
     def _write(self, memory: _Memory) -> None:
         """Replace the file whole: whoever reads at the same time sees the old one or the new one."""
-        chosen = memory.chosen
-        if chosen is not None and chosen.parent == self.home:
-            chosen = Path(chosen.name)  # the add-on's own folder may move, to the next version of Blender for one
+        chosen, bundled = memory.chosen, ""
+        # The add-on's folders may move, to the next version of Blender for one: in them only names are remembered.
+        if chosen is not None and chosen.parent == self.weights:
+            chosen, bundled = None, chosen.name
+        elif chosen is not None and chosen.parent == self.home:
+            chosen = Path(chosen.name)
         raw = {
             "chosen": str(chosen or ""),
+            "bundled": bundled,
             "outside": [str(folder) for folder in memory.outside],
             "licences": memory.licences,
             "taken_over": memory.taken_over,
@@ -216,7 +239,7 @@ class Registry:
 class _Memory:
     """What `models.json` holds."""
 
-    chosen: Path | None = None  # None: the bundled one
+    chosen: Path | None = None  # None: the bundled default
     outside: list[Path] = field(default_factory=list)
     licences: list[str] = field(default_factory=list)  # keys of accepted ones
     taken_over: str = ""

@@ -49,15 +49,17 @@ _CHECKPOINT_REMEDIES: Remedies = {
 
 
 def draw_model_in_use(layout: bpy.types.UILayout) -> None:
-    """Which model will make the motion, small, and where to choose another one."""
+    """Which model will make the motion and what its licence allows, small, and where to choose another one."""
     model = upkeep.view.model
     if model is None:
         return
     row = layout.row(align=True)
     row.scale_y = 0.8
-    name = row.row()
-    name.active = False
-    name.label(text=model.name, icon="ERROR" if model.problem else "NONE", translate=False)
+    words = row.column(align=True)
+    words.active = False
+    words.label(text=model.name, icon="ERROR" if model.problem else "NONE", translate=False)
+    if model.use:
+        words.label(text=model.use.capitalize())
     row.operator("mgpt3.open_preferences", text="", icon="PREFERENCES", emboss=False)
 
 
@@ -114,6 +116,8 @@ def _draw_model(layout: bpy.types.UILayout, model: Model, used: bool) -> None:
     licence.alignment = "LEFT"
     if model.licence:
         text = short_licence(model.licence, 40)
+        if model.use not in text.lower():  # its own words may say it already
+            text = f"{text}, {model.use}"
         button = licence.operator("mgpt3.accept_licence", text=text, icon="TEXT", emboss=False, translate=False)
         button.folder = str(model.folder)
     else:

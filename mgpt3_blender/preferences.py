@@ -1,8 +1,9 @@
 """Which Python runs the core, which model, on which device; and where the add-on keeps its own files.
 
 Environment variables win over the preferences, for render farms, tests and development: MGPT3_PYTHON (an interpreter)
-and MGPT3_MODEL (a model's folder). Naming a model there accepts nothing: MGPT3_ACCEPT_LICENCE=1 says that its licence
-was read and is accepted by whoever set it; otherwise it is asked for like that of any other model.
+and MGPT3_MODEL (a model's folder, or the name of a bundled one). Naming a model there accepts nothing:
+MGPT3_ACCEPT_LICENCE=1 says that its licence was read and is accepted by whoever set it; otherwise it is asked for like
+that of any other model.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def python() -> Path:
 def registry() -> Registry:
     """The models on this computer."""
     core = runtime.core_parent(PACKAGE) / "core"
-    return Registry(user_folder() / "models", core / "weights" / "compact")
+    return Registry(user_folder() / "models", core / "weights")
 
 
 def model_in_use() -> Model:
@@ -122,7 +123,7 @@ def check_licence() -> None:
     model = model_in_use()
     if not licence_needed(model):
         return
-    words, remedy = short_licence(model.licence), "Read it and accept it, or choose the bundled model."
+    words, remedy = short_licence(model.licence), "Read it and accept it, or choose a bundled model."
     if bpy.app.background:  # no dialog will show it
         words, remedy = model.licence, f"{remedy} To accept it: blender --command mgpt3 models accept"
     raise UserError("licence_not_accepted", f"The licence of {model.name} was not accepted yet: {words}", remedy)
@@ -135,7 +136,7 @@ def launch() -> Launch:
         python=python(),
         core_parent=runtime.core_parent(PACKAGE),
         log=worker_log(),
-        model=None if model.bundled else model.folder,
+        model=None if model.folder == registry().default else model.folder,
         device=settings().device.lower(),
         cache=user_folder() / "bytecode",
     )

@@ -31,11 +31,13 @@ def test_zip_is_small_enough_and_reproducible(extension_zip: Path, tmp_path: Pat
     assert build.build_zip(tmp_path).read_bytes() == extension_zip.read_bytes()
 
 
-def test_zip_carries_the_bundled_model_and_no_other(extension_zip: Path) -> None:
+def test_zip_carries_all_bundled_weights_and_no_others(extension_zip: Path) -> None:
     with zipfile.ZipFile(extension_zip) as archive:
-        weights = [name for name in archive.namelist() if name.startswith("core/weights/")]
-    assert any(name.endswith(".safetensors") for name in weights)
-    assert all(name.startswith("core/weights/compact/") for name in weights)
+        weights = {name for name in archive.namelist() if name.startswith("core/weights/")}
+    assert "core/weights/compact/model.safetensors" in weights
+    there = [build.ROOT / "core" / "weights" / name for name in build.WEIGHTS]
+    files = {f.relative_to(build.ROOT).as_posix() for folder in there for f in folder.rglob("*") if f.is_file()}
+    assert weights == files
 
 
 def test_blenders_own_validator_accepts_the_zip(extension_zip: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tiny_model import make_tiny_model
 
-from core.model.checkpoint import BUNDLED, load_model
+from core.model.checkpoint import BUNDLED, WEIGHTS, load_model
 from mgpt3_blender.errors import UserError
-from mgpt3_blender.modelfolder import FILES, licence_key, read_model, short_licence
+from mgpt3_blender.modelfolder import FILES, Model, licence_key, read_model, short_licence
 from mgpt3_blender.models import Registry
 from mgpt3_blender.modelwork import meant
 
@@ -25,7 +25,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "user é" / "models", BUNDLED)
+    return Registry(tmp_path / "user é" / "models", WEIGHTS)
 
 
 def copy(tiny: Path, folder: Path, **config: str) -> Path:
@@ -44,7 +44,7 @@ def code(call: object, *arguments: object) -> str:
 
 
 def test_the_bundled_model_is_first_in_use_and_cannot_be_removed(registry: Registry) -> None:
-    (bundled,) = registry.models()
+    bundled = registry.models()[0]
     config = json.loads((BUNDLED / "config.json").read_text(encoding="utf-8"))
     assert (bundled.name, bundled.licence) == (config["name"], config["licence"])
     assert bundled.bundled
@@ -53,9 +53,60 @@ def test_the_bundled_model_is_first_in_use_and_cannot_be_removed(registry: Regis
     assert bundled.bytes == sum(file.stat().st_size for file in BUNDLED.iterdir())
     assert bundled.origin
     assert registry.in_use() == bundled
+    assert bundled.use == "non-commercial"
     assert not bundled.asks
     assert code(registry.remove, bundled) == "model_bundled"
     assert not registry.home.exists()  # looking writes nothing
+
+
+def test_a_second_bundled_model_is_listed_chosen_and_remembered_by_its_name(tiny: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "version 1" / "weights"
+    free = copy(tiny, weights / "compact-commercial", name="Compact commercial", licence="CC BY 4.0", data="cmu, accad")
+    copy(tiny, weights / "compact", name="Compact", licence="CC BY-NC 4.0")
+    (weights / "matcher").mkdir()
+    (weights / "matcher" / "config.json").write_text('{"name": "no motion model"}')
+    registry = Registry(tmp_path / "models", weights)
+    assert [model.name for model in registry.models()] == ["Compact", "Compact commercial"]
+    assert [model.use for model in registry.models()] == ["non-commercial", "commercial use allowed"]
+    assert all(model.bundled and not model.asks and not model.problem for model in registry.models())
+    assert registry.in_use().name == "Compact"
+    chosen = registry.find("compact-commercial")
+    assert chosen == registry.find("COMPACT commercial") == registry.at(Path("compact-commercial"))
+    assert (chosen.folder, chosen.data) == (free, "cmu, accad")
+    registry.use(chosen)
+    assert registry.in_use() == chosen
+    assert code(registry.remove, chosen) == "model_bundled"
+    moved = (tmp_path / "version 1").rename(tmp_path / "version 2") / "weights"  # as an update does
+    again = Registry(registry.home, moved)
+    assert again.in_use().folder == moved / "compact-commercial"
+    shutil.rmtree(moved / "compact-commercial")  # a build without it
+    gone = again.in_use()
+    assert gone.problem  # another licence does not take its place silently
+    assert [model.bundled for model in again.models()] == [True, False]
+    again.remove(gone)
+    assert [model.name for model in again.models()] == ["Compact"]
+    assert again.in_use().name == "Compact"
+    shutil.rmtree(moved)
+    assert "not there" in again.in_use().problem
+
+
+@pytest.mark.parametrize(
+    ("licence", "use"),
+    [
+        ("CC BY-NC 4.0", "non-commercial"),
+        ("CC BY-NC-SA 4.0", "non-commercial"),
+        ("Research use only. AMASS", "non-commercial"),
+        ("For non commercial purposes", "non-commercial"),
+        ("CC BY 4.0", "commercial use allowed"),
+        ("CC-BY-4.0", "commercial use allowed"),
+        ("CMU's terms (commercial use allowed; the data may not be resold)", "commercial use allowed"),
+        ("MIT", "commercial use allowed"),
+        ("my own", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_licence_allows_is_said_in_words(licence: str, use: str) -> None:
+    assert Model("a model", Path("folder"), licence=licence).use == use
 
 
 def test_own_and_outside_models_are_listed_and_one_is_used(registry: Registry, tiny: Path, tmp_path: Path) -> None:
@@ -70,7 +121,7 @@ def test_own_and_outside_models_are_listed_and_one_is_used(registry: Registry, t
     assert registry.add(outside) == added  # twice is once
     assert len(registry.models()) == 3
     registry.use(added)
-    again = Registry(registry.home, BUNDLED)  # another Blender, later
+    again = Registry(registry.home, WEIGHTS)  # another Blender, later
     assert again.in_use() == added == again.find(str(outside))
     again.use(official)
     assert registry.in_use().name == official.name
@@ -180,7 +231,7 @@ def test_licences_are_accepted_by_their_text(registry: Registry, tiny: Path, tmp
     assert [registry.accepted(model) for model in (first, same, other, free)] == [False, False, False, True]
     assert registry.accepted(registry.models()[0])
     registry.accept(first)
-    again = Registry(registry.home, BUNDLED)
+    again = Registry(registry.home, WEIGHTS)
     assert [again.accepted(model) for model in (first, same, other, free)] == [True, True, False, True]
     saved = json.loads((registry.home / "models.json").read_text(encoding="utf-8"))
     assert saved["licences"] == [licence_key("Research only. AMASS")]
@@ -199,7 +250,7 @@ def test_a_torn_memory_is_an_empty_one_and_is_replaced_whole(registry: Registry,
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    registry = Registry(tmp_path / "file" / "models", BUNDLED)
+    registry = Registry(tmp_path / "file" / "models", WEIGHTS)
     assert registry.in_use().bundled
     assert code(registry.add, tiny) == "folder_unwritable"
 
@@ -208,7 +259,7 @@ def test_the_users_folder_may_move(registry: Registry, tiny: Path, tmp_path: Pat
     copy(tiny, registry.home / "own", name="Own")
     registry.use(registry.find("Own"))
     moved = registry.home.rename(tmp_path / "next version")
-    assert Registry(moved, BUNDLED).in_use().folder == moved / "own"
+    assert Registry(moved, WEIGHTS).in_use().folder == moved / "own"
 
 
 def test_a_folder_of_an_earlier_version_is_taken_over_once(registry: Registry, tiny: Path, tmp_path: Path) -> None:

@@ -2,23 +2,74 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from core.errors import CoreError
 from core.model.config import ModelConfig
 from core.model.motiongpt3 import MotionGPT3
+from core.model.storage import StorageError, read_weights, write_weights
 from core.prompts import Tokenizer
 
-BUNDLED = Path(__file__).resolve().parents[1] / "weights" / "compact"
-"""The compact model that ships with the code."""
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+"""Everything that ships with the code: the bundled models, and parts that are no motion model."""
+
+BUNDLED = WEIGHTS / "compact"
+"""The bundled model that is used where none is named."""
+
+FINE = 64
+"""Directions of the linear path that are stored finely. The first one is 60 metres a unit: 8 bits of it are a
+centimetre of jitter."""
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model that ships with the code.
+
+    Args:
+        name: what `load_model` and --model take.
+        title, licence, data: as its config.json says.
+    """
+
+    name: str
+    folder: Path
+    title: str
+    licence: str
+    data: str
+
+
+def bundled_models() -> list[BundledModel]:
+    """The models that ship with this copy of the code, the default one first; parts of `WEIGHTS` that are no motion
+    model, and folders that cannot be read, are left out."""
+    found = []
+    for folder in sorted(WEIGHTS.glob("*/"), key=lambda f: (f != BUNDLED, f.name)):
+        try:
+            raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if not all(isinstance(raw[part], dict) for part in ("vae", "backbone", "diffusion")):
+                continue
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        title, licence, data = (str(raw.get(key) or "") for key in ("name", "licence", "data"))
+        found.append(BundledModel(folder.name, folder, title or folder.name, licence, data))
+    return found
+
+
+def model_folder(model: Path | str | None) -> Path:
+    """The folder of a model: None for the bundled default, a folder, or else the name of a bundled one."""
+    if model is None:
+        return BUNDLED
+    named = WEIGHTS / Path(model).name
+    meant = len(Path(model).parts) == 1 and not (Path(model) / "config.json").is_file() and named.is_dir()
+    return named if meant else Path(model)
 
 
 class Unfilled(TorchFunctionMode):
@@ -61,45 +112,57 @@ def empty_model(cfg: ModelConfig, tokenizer: Tokenizer) -> MotionGPT3:
         return MotionGPT3(cfg, tokenizer)
 
 
-def save_model(model: MotionGPT3, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a model folder. Floats are stored as `dtype`; loading gives float32 again."""
+def save_model(
+    model: MotionGPT3,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    bits: Callable[[str], int] | int = 8,
+) -> None:
+    """Write a model folder. Loading gives float32 again.
+
+    Args:
+        dtype: how floats are stored: torch.float32, torch.float16, or torch.int8 for matrices in whole numbers.
+        bits: of those numbers, 8, 6 or 4: for all, or by the tensor's name (core.model.storage).
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype) for k, v in
-             model.state_dict().items()}  # fmt: skip
-    save_file({k: v.contiguous() for k, v in state.items()}, folder / "model.safetensors",
-              {"name": model.cfg.name, "licence": model.cfg.licence, "data": model.cfg.data})  # fmt: skip
-    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it private; a model is there to be read
+    about = {"name": model.cfg.name, "licence": model.cfg.licence, "data": model.cfg.data}
+    state = model.state_dict()
+    fine = {name: min(FINE, len(state[name]) // 2) for name in state if name == "vae.linear.basis"}
+    write_weights(folder / "model.safetensors", state, dtype, about, bits, fine)
     model.cfg.save(folder / "config.json")
     model.tokenizer.save(folder / "tokenizer.json")
 
 
-def load_model(path: Path | None = None, device: str = "auto", precision: str = "float32") -> MotionGPT3:
+def load_model(path: Path | str | None = None, device: str = "auto", precision: str = "float32") -> MotionGPT3:
     """Load a model folder for inference.
 
     Args:
-        path: the folder; None for the bundled compact model.
+        path: the folder, or the name of a bundled model (see `bundled_models`); None for the bundled compact model.
         device: "auto", "cpu", "cuda" or "mps".
         precision: of matrix products: "float32", which is exact, or "bfloat16".
     Raises:
         CoreError: model_missing, model_broken or device_missing.
     """
     where = pick_device(device)
-    folder = Path(path) if path is not None else BUNDLED
+    folder = model_folder(path)
     for name in FILES:
         if not (folder / name).is_file():
+            bundled = ", ".join(known.name for known in bundled_models())
             raise CoreError(
                 "model_missing",
                 f"There is no {name} in the model folder '{folder}'.",
-                "Choose a model folder in the add-on's preferences, or reinstall the add-on for the bundled one.",
+                "Choose a model folder in the add-on's preferences, or reinstall the add-on for the bundled one."
+                + (f" Bundled models: {bundled}." if bundled and path is not None else ""),
             )
     cfg = ModelConfig.load(folder / "config.json")
     broken = "Copy the model folder again, or reinstall the add-on for the bundled model."
+    weights = folder / "model.safetensors"
     try:
-        state = load_file(folder / "model.safetensors")
+        state = read_weights(weights)
+    except StorageError as error:
+        raise CoreError("model_broken", f"The weights in '{weights}' do not fit together: {error}.", broken) from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise CoreError(
-            "model_broken", f"'{folder / 'model.safetensors'}' is not a whole safetensors file ({error}).", broken
-        ) from error
+        raise CoreError("model_broken", f"'{weights}' is not a whole safetensors file ({error}).", broken) from error
     try:
         tokenizer = Tokenizer(folder / "tokenizer.json")
     except CoreError:
@@ -117,7 +180,7 @@ def load_model(path: Path | None = None, device: str = "auto", precision: str = 
             broken,
         )
     # Assigned, not copied: float32 weights stay where the file is mapped, and what is never used is never read.
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
+    model.load_state_dict(state, assign=True)
     model.to(where).eval().requires_grad_(False)
     model.precision = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     model.info = {
