@@ -10,6 +10,7 @@ import torch
 
 from core.errors import CoreError
 from core.model.checkpoint import FILES, load_model, model_folder, save_model
+from core.model.motiongpt3 import MotionGPT3
 
 FORMS = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8, "int6": torch.int8}
 
@@ -46,7 +47,7 @@ def repack(model: Path, out: Path, form: str) -> tuple[int, int]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CoreError("out_exists", f"'{out}' is not an empty folder.", "Choose another folder for --out.")
     try:
-        save_model(loaded, out, FORMS[form], language_in_6 if form == "int6" else 8)
+        store(loaded, out, form)
         if (source / "README.md").is_file():
             shutil.copyfile(source / "README.md", out / "README.md")
     except OSError as error:
@@ -57,6 +58,11 @@ def repack(model: Path, out: Path, form: str) -> tuple[int, int]:
         ) from error
     before, after = ((folder / FILES[1]).stat().st_size for folder in (source, out))
     return before, after
+
+
+def store(model: MotionGPT3, folder: Path, form: str) -> None:
+    """Write a model folder with its weights in a form of FORMS."""
+    save_model(model, folder, FORMS[form], language_in_6 if form == "int6" else 8)
 
 
 def language_in_6(name: str) -> int:

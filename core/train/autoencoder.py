@@ -15,7 +15,7 @@ from core.model.kinematics import features_to_joints, resample
 from core.model.vae import MotionVAE
 from core.skeleton import FEET
 from core.train.data import Bucketed, Clip, source_weights, stack
-from core.train.loop import CPU, Loop, mixed_precision
+from core.train.loop import CPU, Best, Loop, mixed_precision
 
 CODE_NOISE = 0.02
 """Spread of the posterior at the start, in metres along the basis: about 5 mm a coordinate."""
@@ -103,13 +103,16 @@ WEIGHTS = {
     "contact": 8.0,
 }
 
+BEST = Best("lowest mean root-relative error on the validation clips", lambda found: found["relative_mm"])
+
 
 class Batches:
     """Endless batches of (normalised features, joints, lengths)."""
 
     def __init__(self, vae: MotionVAE, clips: list[Clip], batch: int, seed: int) -> None:
         self.vae, self.clips = vae, clips
-        self.rows = iter(Bucketed(clips, source_weights(clips), batch, seed))
+        drawn = Bucketed(clips, source_weights(clips), batch, seed)
+        self.rows, self.rng = iter(drawn), drawn.rng
 
     def __call__(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         rows, length = next(self.rows)
@@ -209,6 +212,7 @@ def train_autoencoder(
     loop = Loop(
         vae, folder, steps, step_fn, lambda: reconstruction(vae, val), lr=lr, matrix_lr=matrix_lr,
         slow=lambda n: n.startswith("linear."), every=every, decay=decay, stop_at=stop_at,
+        generators=[batches.rng], best=BEST if val and cfg.features == 263 else None,
     )  # fmt: skip
     loop.run()
     set_latent_statistics(vae, clips, weights)

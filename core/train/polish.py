@@ -108,7 +108,7 @@ def polish(
         below = (-out[..., 1]).clamp(min=0).unsqueeze(-1) * alive
         near = (out - target).abs() * alive
         jerky = (out[:, 2:] - 2 * out[:, 1:-1] + out[:, :-2]).abs() * alive[:, 2:]
-        return near.mean() + 20 * moved.mean() + 2 * below.mean() + 0.5 * jerky.mean()
+        return near.mean() + 40 * moved.mean() + 4 * below.mean() + 0.5 * jerky.mean()
 
     def step_fn(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         rows, length = next(batches)

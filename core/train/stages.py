@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +21,17 @@ import torch
 from core.errors import CoreError
 from core.evaluate.checks import prompt_checks
 from core.evaluate.study import ALL
-from core.model.checkpoint import load_model, pick_device, save_model
+from core.model.checkpoint import load_model, pick_device
 from core.model.config import ModelConfig, compact, tiny
 from core.model.motiongpt3 import MotionGPT3
+from core.model.repack import FORMS, store
 from core.model.vae import MotionVAE
 from core.prompts import Tokenizer
 from core.restpose import LENGTHS
 from core.train.augment import augmented, windows
 from core.train.autoencoder import reconstruction, train_autoencoder
 from core.train.bimodal import StageOptions, train_stage
+from core.train.checkpoints import put_back
 from core.train.data import (
     Clip,
     canonical_bones,
@@ -42,12 +43,12 @@ from core.train.data import (
     with_mirrored,
 )
 from core.train.polish import polish
+from core.train.processes import is_main, main_first
 from core.train.tasks import Latents
 from core.train.tokenizer import train_tokenizer
 
 STAGES = ("stage1", "stage2", "stage3")
 SIZES: dict[str, Callable[[], ModelConfig]] = {"compact": compact, "official": ModelConfig, "tiny": tiny}
-STORED = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
 @dataclass
@@ -153,7 +154,14 @@ def load_data(
         body_model: see `load_data_source`.
     """
     asked = json.dumps([[str(p) for p in paths], dataclasses.asdict(options), seed, official])
-    file = cache / "clips.pkl"  # written and read by this function only
+    with main_first():  # one process reads and prepares, the others find it done
+        return _loaded(paths, options, seed, cache / "clips.pkl", asked, official, body_model)
+
+
+def _loaded(
+    paths: list[Path], options: DataOptions, seed: int, file: Path, asked: str, official: bool, body_model: Path | None
+) -> Data:
+    """`load_data` of one process; `file` is written and read here only, `asked` is what it was made for."""
     if file.exists():
         kept, data = pickle.loads(file.read_bytes())
         if kept == asked:
@@ -176,7 +184,7 @@ def load_data(
     base = ready(own)
     parts = [w for k in range(options.windows) for w in windows(base, options.shortest, options.longest, seed + k)]
     data = Data(base + ready(made), parts, ready([c for c in clips if c.split == "val"]), bones)
-    cache.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(pickle.dumps((asked, data)))
     return data
 
@@ -206,10 +214,15 @@ def run(
         Where the result is.
     """
     options = options_from(config)
+    if options.stored not in FORMS:
+        choices = f"Choose {', '.join(FORMS)}."
+        raise CoreError("config_wrong", f"Weights cannot be stored as '{options.stored}'.", choices)
     where = pick_device(device)
     torch.manual_seed(seed)
     if resume is not None:
-        _put_back(resume, runs / what)
+        with main_first() as first:
+            if first:
+                put_back(resume, runs / what)
     cfg = model_config(options)
     cfg.data = ", ".join(p.name.removesuffix("_joints.npz") for p in data)
     found = load_data(data, options.data, seed, runs, official=not cfg.vae.linear_frames, body_model=body_model)
@@ -236,12 +249,13 @@ def run(
             continue
         chosen: StageOptions = dataclasses.replace(getattr(options, stage), seed=seed)
         train_stage(model, stage, latents, held_out, runs / stage, chosen, checks=retrieval_checks(model, found.val))
-        torch.save(model.state_dict(), finished)
+        if is_main():
+            torch.save(model.state_dict(), finished)
     if what == "compact" and options.polish.steps:
         polish(model, latents, found.val, runs / "polish", steps=options.polish.steps, batch=options.polish.batch,
                seed=seed, stop_at=options.polish.minutes and 60 * options.polish.minutes)  # fmt: skip
     out = out or runs / "model"
-    save_model(model, out, STORED[options.stored])
+    store(model, out, options.stored)
     from core.language.known import write_known
 
     write_known(out, sorted({t for c in found.train for t in c.captions}))
@@ -294,8 +308,9 @@ def _autoencoder(
             lr=o.lr, matrix_lr=o.matrix_lr, decay=o.decay, every=o.every, seed=seed,
             stop_at=o.minutes and 60 * o.minutes, device=device,
         )  # fmt: skip
-        torch.save(vae.state_dict(), finished)
-        cfg.save(finished.with_suffix(".json"))
+        if is_main():
+            torch.save(vae.state_dict(), finished)
+            cfg.save(finished.with_suffix(".json"))
     vae.eval()
     if data.val:
         print("reconstruction:", json.dumps(reconstruction(vae, data.val)), flush=True)
@@ -306,7 +321,8 @@ def _new_model(cfg: ModelConfig, vae: MotionVAE, options: RunOptions, data: Data
     """A model around an autoencoder, with its tokenizer and, where it is to be GPT-2's, its text branch."""
     if options.text_branch == "own":
         captions = [t for c in data.train for t in c.captions]
-        model = MotionGPT3(cfg, train_tokenizer(captions, runs / "tokenizer.json"))
+        with main_first():
+            model = MotionGPT3(cfg, train_tokenizer(captions, runs / "tokenizer.json"))
     else:
         from core.train.textbranch import from_gpt2, gpt2_folder
 
@@ -342,14 +358,3 @@ def _started(
                         "Train it with the same config.") from error  # fmt: skip
     vae.eval()
     return _new_model(cfg, vae, options, data, runs).to(device)
-
-
-def _put_back(checkpoint: Path, folder: Path) -> None:
-    """Let the step go on from this checkpoint. Raises CoreError("start_missing")."""
-    file = checkpoint / "last.pt" if checkpoint.is_dir() else checkpoint
-    if not file.is_file():
-        raise CoreError("start_missing", f"There is no checkpoint '{file}' to go on from.",
-                        "Name a last.pt or best.pt of a runs folder.")  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    if file.resolve() != (folder / "last.pt").resolve():
-        shutil.copyfile(file, folder / "last.pt")
