@@ -243,12 +243,15 @@ class Worker:
         guidance = params.optional_number("guidance")
         steps = params.optional_integer("steps", 1, 1000)
         fast = params.flag("fast", default=False)
+        literal = params.flag("literal", default=False)
 
         def work(job: Job) -> dict[str, Any]:
             model = self._loaded(job)
             from core.tasks.generate import generate
+            from core.tasks.understand import Understood
 
             timings: dict[str, float] = {}
+            read: list[Understood] = []
             motions = generate(
                 model,
                 prompt,
@@ -258,9 +261,11 @@ class Worker:
                 guidance=guidance,
                 steps=steps,
                 fast=fast,
+                literal=literal,
                 progress=self._progress(job),
                 cancelled=job.cancelled.is_set,
                 timings=timings,
+                told=read.append,
             )
             own = model.cfg.diffusion
             usual, sampler = (own.fast_steps, own.fast_sampler) if fast else (own.steps, own.sampler)
@@ -271,6 +276,9 @@ class Worker:
                 ],
                 "fps": FPS,
                 "prompt": prompt,
+                "prompt_used": read[0].prompt_used,
+                "understood": read[0].kind,
+                "note": read[0].note,
                 "seconds": seconds,
                 "guidance": own.guidance if guidance is None else guidance,
                 "steps": usual if steps is None else steps,

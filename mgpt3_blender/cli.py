@@ -36,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--guidance", type=float, help="how closely to follow the prompt (default: the model's)")
     one.add_argument("--steps", type=int, help="sampling steps (default: the model's)")
     one.add_argument("--fast", action="store_true", help="the model's quick recipe instead of its exact one")
+    literal = "let the model read unknown words, instead of the nearest prompt it knows"
+    one.add_argument("--literal", action="store_true", help=literal)
     one.add_argument("--no-clean-feet", action="store_true", help="leave the feet as the model gave them")
     one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
     one.add_argument("--json", action="store_true", help="print what was made as JSON")
@@ -82,6 +84,7 @@ def _generate(options: argparse.Namespace) -> int:
         steps=options.steps,
         clean_feet=not options.no_clean_feet,
         fast=options.fast,
+        literal=options.literal,
         start_frame=options.start_frame,
         create_mannequin=options.mannequin,
         progress=print_progress,
@@ -93,8 +96,11 @@ def _generate(options: argparse.Namespace) -> int:
         print(f"Note: {warning}", file=sys.stderr)
     if options.json:
         made = [{"action": a.name, "frames": list(a.frame_range), "seed": a["mgpt3_seed"]} for a in outcome.actions]
-        print(json.dumps({"character": outcome.armature.name, "actions": made}, ensure_ascii=False), flush=True)
+        answer = {"character": outcome.armature.name, "actions": made, "note": outcome.note}
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
     else:
+        if outcome.note:
+            print(f"{outcome.note}.", flush=True)
         print(outcome.line, flush=True)
     return 0
 

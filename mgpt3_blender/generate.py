@@ -37,6 +37,7 @@ class Request:
         steps: sampling steps, None for what suits the model.
         clean_feet: pin standing feet to the floor; done here, the model does not hear of it.
         fast: the model's quick recipe (fewer steps) instead of its exact one.
+        literal: let the model read words it never met, instead of the nearest prompt it knows.
     """
 
     prompt: str
@@ -47,6 +48,7 @@ class Request:
     steps: int | None = None
     clean_feet: bool = True
     fast: bool = False
+    literal: bool = False
 
     def check(self) -> None:
         """Raises UserError where the core would refuse the request: said before anything is started."""
@@ -79,17 +81,23 @@ class Request:
             "guidance": self.guidance,
             "steps": self.steps,
             "fast": self.fast,
+            "literal": self.literal,
         }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was made: the actions, the first of which the character has now, and a line for people."""
+    """What was made: the actions, the first of which the character has now, and a line for people.
+
+    `note` says what the model took the prompt for, where that is not what was typed; `doubtful`: it may be far off.
+    """
 
     armature: bpy.types.Object
     actions: list[bpy.types.Action]
     line: str
     warnings: list[str]
+    note: str = ""
+    doubtful: bool = False
 
 
 def find_character(
@@ -195,7 +203,8 @@ def apply_reply(
         raise
     previous.keep()
     results.remember(armature, made)
-    return Outcome(armature, made, _line(made[0], armature, scene, len(made), errors[0]), warnings)
+    line = _line(made[0], armature, scene, len(made), errors[0])
+    return Outcome(armature, made, line, warnings, results.note(made[0]), results.doubtful(made[0]))
 
 
 def generate_for_character(
@@ -210,6 +219,7 @@ def generate_for_character(
     steps: int | None = None,
     clean_feet: bool = True,
     fast: bool = False,
+    literal: bool = False,
     start_frame: float | None = None,
     create_mannequin: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -230,7 +240,7 @@ def generate_for_character(
     from . import jobs
 
     scene = scene or bpy.context.scene
-    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet, fast)
+    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet, fast, literal)
     request.check()
     job = character_job(request, scene, armature, start_frame=start_frame, create_mannequin=create_mannequin)
     jobs.run_blocking(job, progress=progress, cancelled=cancelled)
@@ -315,8 +325,16 @@ def _metadata(reply: dict, request: Request, seed: int) -> dict[str, str | int |
     """What an action remembers of how it was made; a guidance or steps of 0 means unknown."""
     model = reply.get("model") if isinstance(reply.get("model"), dict) else {}
     origin = {"mgpt3_model_origin": str(model["origin"])} if model.get("origin") else {}
+    read: dict[str, str | bool] = {results.LITERAL: True} if request.literal else {}
+    if reply.get("note"):  # only where the model read something else than what was typed
+        read |= {
+            results.PROMPT_USED: str(reply.get("prompt_used") or ""),
+            results.UNDERSTOOD: str(reply.get("understood") or ""),
+            results.NOTE: str(reply["note"]),
+        }
     return {
         "mgpt3_prompt": request.prompt.strip(),
+        **read,
         "mgpt3_seed": seed,
         "mgpt3_seconds": float(request.seconds),
         "mgpt3_guidance": float(reply.get("guidance") or request.guidance or 0.0),

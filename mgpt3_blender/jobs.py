@@ -67,6 +67,8 @@ class View:
     line: str = ""
     warnings: tuple[str, ...] = ()
     error: UserError | None = None
+    note: str = ""
+    doubtful: bool = False
 
 
 view = View()
@@ -113,7 +115,7 @@ def start(job: Job, launch: Launch | None = None) -> None:
     """
     if busy():
         raise UserError("busy", "Another motion is being made.", "Wait for it, or cancel it.")
-    view.job, view.line, view.warnings, view.error = job, "", (), None
+    _show(job)
     try:
         if launch is None:
             from .preferences import check_licence
@@ -204,7 +206,13 @@ def run_blocking(
 def reset() -> None:
     """Forget the job and what is shown: another file is being loaded, or the add-on goes."""
     cancel("")
-    view.job, view.line, view.warnings, view.error = None, "", (), None
+    _show(None)
+
+
+def _show(job: Job | None) -> None:
+    """Show this job, and nothing of what an earlier one said."""
+    view.job, view.line, view.warnings, view.error = job, "", (), None
+    view.note, view.doubtful = "", False
 
 
 def _apply(job: Job) -> None:
@@ -227,6 +235,8 @@ def _apply(job: Job) -> None:
         job.state = State.DONE
         view.line = str(getattr(job.outcome, "line", ""))
         view.warnings = tuple(getattr(job.outcome, "warnings", ()))
+        view.note = str(getattr(job.outcome, "note", ""))
+        view.doubtful = bool(getattr(job.outcome, "doubtful", False))
 
 
 def _end_by_failure(job: Job, error: UserError) -> None:

@@ -12,6 +12,11 @@ from .operators.running import APPLICABLE_MODES
 from .panels_models import draw_model_in_use, draw_models
 
 
+def note_icon(doubtful: bool) -> str:
+    """Of the note on what the model took a prompt for."""
+    return "ERROR" if doubtful else "INFO"
+
+
 class _Panel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
@@ -47,6 +52,7 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         value.active = settings.use_guidance
         value.prop(settings, "guidance", text="")
         column.prop(settings, "clean_feet")
+        column.prop(settings, "literal")
         if upkeep.view.model is not None and not upkeep.view.model.bundled:  # the bundled one is fast as it is
             column.prop(settings, "fast")
         self._draw_action(context, character)
@@ -79,6 +85,8 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         if jobs.view.error is not None:
             draw_error(layout, jobs.view.error)
         elif jobs.view.line:
+            if jobs.view.note:
+                draw_text(layout, jobs.view.note, note_icon(jobs.view.doubtful))
             draw_text(layout, jobs.view.line, "CHECKMARK")
         for warning in jobs.view.warnings:
             draw_text(layout, warning, "ERROR")
@@ -149,6 +157,8 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
             return
         column = layout.column(align=True)
         draw_text(column, f'"{action[results.PROMPT]}"')
+        if note := results.note(action):
+            draw_text(column, note, note_icon(results.doubtful(action)))
         draw_text(column, f"{action.get('mgpt3_seconds', 0):.1f} s, seed {action[results.SEED]}")
         before, after = (action.get(f"mgpt3_foot_slide{key}_mm", 0.0) for key in ("_before", ""))
         draw_text(

@@ -86,11 +86,29 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
         options=set(),
     )
 
+    literal: BoolProperty(
+        name="Take Words Literally",
+        description=(
+            "Let the model read words it has never met. Otherwise a prompt with such words is replaced by the nearest "
+            "one the model knows, and the panel says which"
+        ),
+        default=False,
+        options=set(),
+    )
+
     def request(self) -> Request:
         """What the panel asks for."""
         guidance = self.guidance if self.use_guidance else None
-        feet, fast = self.clean_feet, self.fast
-        return Request(self.prompt, self.seconds, self.seed, self.variations, guidance, clean_feet=feet, fast=fast)
+        return Request(
+            self.prompt,
+            self.seconds,
+            self.seed,
+            self.variations,
+            guidance,
+            clean_feet=self.clean_feet,
+            fast=self.fast,
+            literal=self.literal,
+        )
 
 
 def _shown_index(character: bpy.types.PropertyGroup) -> int:

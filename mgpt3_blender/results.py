@@ -14,6 +14,9 @@ import bpy
 from .errors import UserError
 
 PROMPT, SEED, MADE, CHARACTER = "mgpt3_prompt", "mgpt3_seed", "mgpt3_made", "mgpt3_character"
+PROMPT_USED, UNDERSTOOD, NOTE = "mgpt3_prompt_used", "mgpt3_understood", "mgpt3_note"
+LITERAL = "mgpt3_literal"
+CLOSEST = "closest known"  # the core's word for a prompt that is far from anything the model knows
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,17 @@ def results_of(armature: bpy.types.Object) -> list[bpy.types.Action]:
     """The character's results, the newest first; variations made together in their order."""
     found = [action for action in bpy.data.actions if belongs(action, armature)]
     return sorted(found, key=sort_key)
+
+
+def note(action: bpy.types.Action) -> str:
+    """What the model took the prompt for, for people; empty where it took it as it was typed."""
+    text = str(action.get(NOTE, ""))
+    return text[:1].upper() + text[1:]
+
+
+def doubtful(action: bpy.types.Action) -> bool:
+    """Whether the prompt was far from anything the model knows, so that the motion may show something else."""
+    return action.get(UNDERSTOOD) == CLOSEST
 
 
 def sort_key(action: bpy.types.Action) -> tuple[float, str]:

@@ -13,6 +13,7 @@ from core import prompts
 from core.errors import Cancelled, CoreError
 from core.model.motiongpt3 import MotionGPT3
 from core.skeleton import FPS
+from core.tasks.understand import Understood, understand
 
 MIN_SECONDS, MAX_SECONDS = 1.0, 9.8
 """What the model's data covers: 20 to 196 frames at 20 fps."""
@@ -47,9 +48,11 @@ def generate(
     guidance: float | None = None,
     steps: int | None = None,
     fast: bool = False,
+    literal: bool = False,
     progress: Callable[[float, str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     timings: dict[str, float] | None = None,
+    told: Callable[[Understood], None] | None = None,
 ) -> list[np.ndarray]:
     """Motion for a prompt.
 
@@ -60,8 +63,10 @@ def generate(
         guidance: classifier-free guidance scale, 1 for none; None for the model's own.
         steps: sampling steps; None for the model's own.
         fast: the model's fast sampler and its number of steps, instead of the exact one.
+        literal: let the model read the prompt as it is, also where it has words that the model never met.
         progress: told (fraction, message). cancelled: polled before every sampling step.
         timings: filled with "sample_s" and "decode_s" where given.
+        told: told once, before sampling, what the prompt is taken for.
     Returns:
         One (frames, 22, 3) float32 array per variation: metres, Y up, on the floor, starting at the origin facing +Z.
     Raises:
@@ -89,7 +94,12 @@ def generate(
     if fast:
         sampler, steps = model.cfg.diffusion.fast_sampler, steps or model.cfg.diffusion.fast_steps
     seeds = [(seed + i) % (MAX_SEED + 1) for i in range(variations)]
-    text = prompts.text_to_motion(prompt, seconds if model.cfg.reads_duration else None)
+    if len(model.prompt(prompt)[0]) > MAX_PROMPT_TOKENS:
+        raise CoreError("prompt_too_long", "The prompt is too long.", "Describe one motion in a sentence or two.")
+    understood = Understood(prompt) if literal else understand(model, prompt)
+    if told is not None:
+        told(understood)
+    text = prompts.text_to_motion(understood.prompt_used, seconds if model.cfg.reads_duration else None)
     ids = model.prompt(text)
     if ids.shape[1] > MAX_PROMPT_TOKENS:
         raise CoreError("prompt_too_long", "The prompt is too long.", "Describe one motion in a sentence or two.")

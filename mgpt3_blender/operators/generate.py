@@ -160,6 +160,7 @@ class MGPT3_OT_result_reuse(_ResultOperator, bpy.types.Operator):
         settings = context.scene.mgpt3
         settings.prompt = str(action[results.PROMPT])
         settings.seed = int(action[results.SEED])
+        settings.literal = bool(action.get(results.LITERAL, False))
         settings.seconds = float(action.get("mgpt3_seconds", settings.seconds))
         return {"FINISHED"}
 
