@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import torch
 import torch.nn as nn
@@ -74,14 +75,14 @@ class Packing:
 
 
 class Bimodal(nn.Module):
-    """The same layer for both branches: `fn.0` for text, `fn.1` for motion."""
+    """The same layer for both branches: `fn.0` for text, `fn.1` for motion; or one layer for all tokens."""
 
-    def __init__(self, text: nn.Module, motion: nn.Module) -> None:
+    def __init__(self, make: Callable[[], nn.Module], branches: int = 2) -> None:
         super().__init__()
-        self.fn = nn.ModuleList([text, motion])
+        self.fn = nn.ModuleList(make() for _ in range(branches))
 
     def forward(self, x: torch.Tensor, text: int) -> torch.Tensor:  # (N, D) with `text` text rows first -> (N, D')
-        if text == len(x):
+        if text == len(x) or len(self.fn) == 1:
             return self.fn[0](x)
         if text == 0:
             return self.fn[1](x)
@@ -120,13 +121,13 @@ class Cache:
 class Block(nn.Module):
     def __init__(self, cfg: BackboneConfig, shared: bool) -> None:
         super().__init__()
-        D = cfg.width
+        D, branches = cfg.width, cfg.branches
         self.heads, self.shared, self.dropout = cfg.heads, shared, cfg.dropout
-        self.ln_1 = Bimodal(nn.LayerNorm(D), nn.LayerNorm(D))
-        self.c_attn = Bimodal(Conv1D(D, 3 * D), Conv1D(D, 3 * D))
-        self.c_proj = Bimodal(Conv1D(D, D), Conv1D(D, D))
-        self.ln_2 = Bimodal(nn.LayerNorm(D), nn.LayerNorm(D))
-        self.mlp = Bimodal(MLP(cfg), MLP(cfg))
+        self.ln_1 = Bimodal(lambda: nn.LayerNorm(D), branches)
+        self.c_attn = Bimodal(lambda: Conv1D(D, 3 * D), branches)
+        self.c_proj = Bimodal(lambda: Conv1D(D, D), branches)
+        self.ln_2 = Bimodal(lambda: nn.LayerNorm(D), branches)
+        self.mlp = Bimodal(lambda: MLP(cfg), branches)
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         return F.dropout(x, self.dropout, self.training) if self.training else x
@@ -220,8 +221,11 @@ class Backbone(nn.Module):
         self.motion_embedding = nn.Embedding(cfg.motion_vocab, cfg.width)
         nn.init.normal_(self.wte.weight, std=0.02)
         nn.init.normal_(self.wpe.weight, std=0.02)
-        self.h = nn.ModuleList(Block(cfg, s) for s in shared_layers(cfg.shared, cfg.layers))
-        self.ln_f = Bimodal(nn.LayerNorm(cfg.width), nn.LayerNorm(cfg.width))
+        shared = shared_layers(cfg.shared, cfg.layers)
+        if cfg.branches == 1 and not all(shared):
+            raise ValueError("one branch has nothing to share: shared must be 'all'")
+        self.h = nn.ModuleList(Block(cfg, s) for s in shared)
+        self.ln_f = Bimodal(lambda: nn.LayerNorm(cfg.width), cfg.branches)
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (B, T) -> embeddings without positions (B, T, D); ids from text_vocab on are motion tokens."""

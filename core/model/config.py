@@ -132,7 +132,7 @@ def compact() -> ModelConfig:
         vae=VAEConfig(width=256, latent=512, layers=3, heads=4, ff=512, linear_frames=64, patch=4, norm_first=True,
                       max_frames=256, latent_scale=1.0),
         backbone=BackboneConfig(width=256, layers=4, heads=4, ff=768, positions=256, text_vocab=0, dropout=0.0),
-        diffusion=DiffusionConfig(width=448, cond_ff=512, cond_positions=5, steps=20, guidance=2.0, rescale=1.0,
+        diffusion=DiffusionConfig(width=448, cond_ff=512, cond_positions=5, steps=20, guidance=1.5, rescale=1.0,
                                   predicts="velocity"),
     )  # fmt: skip
 

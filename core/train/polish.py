@@ -27,6 +27,8 @@ from core.train.tasks import Latents
 PAD = -1
 MOST_NOISE = 250
 """Highest diffusion step that a real code is noised to (of 1000)."""
+KEPT = 0.8
+"""How far the decoder goes from what it was to what this training makes of it."""
 STANDS_BELOW, STANDS_SLOWER = 0.06, 0.045
 """A drawn foot joint stands if it is that near to its lowest and moves less than that a frame, metres."""
 
@@ -123,3 +125,8 @@ def polish(
 
     Loop(vae, folder, steps, step_fn, validate, lr=2e-4, matrix_lr=3e-4, every=200, decay=0.99, warm_up=20,
          stop_at=stop_at).run()  # fmt: skip
+    # Between the decoder before and after (Wortsman et al., CVPR 2022): most of the steadier feet for half of the price
+    # in reconstruction.
+    with torch.no_grad():
+        for p, q in zip(vae.parameters(), before.parameters(), strict=True):
+            p.lerp_(q, 1 - KEPT)
