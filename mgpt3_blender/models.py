@@ -206,7 +206,7 @@ class Registry:
         chosen, bundled = memory.chosen, ""
         # The add-on's folders may move, to the next version of Blender for one: in them only names are remembered.
         if chosen is not None and chosen.parent == self.weights:
-            chosen, bundled = None, chosen.name
+            bundled, chosen = chosen.name, None
         elif chosen is not None and chosen.parent == self.home:
             chosen = Path(chosen.name)
         raw = {
