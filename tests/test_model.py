@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -366,3 +367,29 @@ def test_bfloat16_products_change_a_motion_little(tmp_path):
     assert not np.array_equal(a, b)
     assert np.abs(a - b).max() < 0.1
     assert caption(rough, walk(40))
+
+
+def test_a_lower_temperature_scales_the_noise_between_the_steps(model):
+    head = copy.deepcopy(model.head)
+    condition = torch.randn(1, model.cfg.backbone.holders, model.cfg.backbone.width)
+    noise = torch.randn(20, 1, model.cfg.vae.channels)
+    given = head.sample(condition, None, noise[0], 0.5 * noise[1:], guidance=1)
+    head.cfg.temperature = 0.5
+    assert torch.allclose(head.sample(condition, None, noise[0], noise[1:], guidance=1), given, atol=1e-6)
+
+
+def test_velocity_gives_the_noise_that_is_there(model):
+    head = copy.deepcopy(model.head)
+    latent, noise = torch.randn(2, 3, model.cfg.vae.channels)
+    alpha_bar = torch.tensor([[0.99], [0.5], [0.01]])
+    x = alpha_bar.sqrt() * latent + (1 - alpha_bar).sqrt() * noise
+    head.cfg.predicts = "velocity"
+    exact = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latent
+    assert torch.allclose(head.noise_in(x, exact, alpha_bar), noise, atol=1e-5)
+    # Sampling reads the network's output the same way as the loss does.
+    condition = torch.randn(1, model.cfg.backbone.holders, model.cfg.backbone.width)
+    seen = []
+    head.sample(condition, None, noise[:1], noise[:0], steps=1, guidance=1, on_state=lambda *s: seen.append(s))
+    ab = torch.tensor([[float(Schedule(head.cfg, 1).alpha_bar[0])]])
+    eps = head.noise_in(noise[:1], head(noise[:1], torch.zeros(1, dtype=torch.long), condition), ab)
+    assert torch.allclose(seen[0][2], (noise[:1] - (1 - ab).sqrt() * eps) / ab.sqrt(), atol=1e-4)

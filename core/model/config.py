@@ -72,6 +72,7 @@ class DiffusionConfig:
     fast_steps: int = 20
     guidance: float = 7.5  # classifier-free guidance scale at inference
     predicts: str = "noise"  # what the network gives: noise (the official model) or velocity (Salimans & Ho, 2022)
+    temperature: float = 1.0  # of the noise between the steps of ancestral sampling; below 1: fewer odd motions
     rescale: float = 0.0  # 0..1: bring the guided prediction back to the conditional one's spread (Lin et al., 2024)
 
 
@@ -133,7 +134,7 @@ def compact() -> ModelConfig:
                       max_frames=256, latent_scale=1.0),
         backbone=BackboneConfig(width=256, layers=4, heads=4, ff=768, positions=256, text_vocab=0, dropout=0.0),
         diffusion=DiffusionConfig(width=448, cond_ff=512, cond_positions=5, steps=20, guidance=1.5, rescale=1.0,
-                                  predicts="velocity"),
+                                  predicts="velocity", temperature=0.7),
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def loop(
                 x = torch.add(float(s.mean_x[i]) * x, x0, alpha=float(s.mean_x0[i]))
                 if i > 0:
                     assert noise is not None
-                    x.add_(noise[at], alpha=float(s.std[i]))
+                    x.add_(noise[at], alpha=head.cfg.temperature * float(s.std[i]))
             elif recipe.sampler == "ddim":
                 ab = float(s.alpha_bar_previous[i])
                 x = ab**0.5 * x0 + (1 - ab) ** 0.5 * eps
