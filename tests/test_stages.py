@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 
@@ -21,10 +22,11 @@ from core.tasks.place import fit, heading, turn_and_shift
 from core.tasks.predict import predict
 from core.train import official
 from core.train.augment import part, windows
-from core.train.bimodal import MIXTURES, alpha_bars, losses, official_losses
+from core.train.bimodal import MIXTURES, StageOptions, alpha_bars, losses, official_losses, train_stage
 from core.train.data import Clip, prepare
 from core.train.stages import options_from, run
 from core.train.tasks import Latents, TaskBatches
+from core.train.textbranch import text_names
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,18 @@ def test_stages_one_by_one_keep_the_text_branch_until_the_third(bundle, tmp_path
     assert any(not torch.equal(states[1][k], states[2][k]) for k in text)
     assert all(not torch.equal(states[0][k], states[1][k]) for k in motion)
     assert all(torch.equal(states[0][k], states[2][k]) for k in states[0] if k.startswith("vae."))
+
+
+def test_the_text_branch_learns_captions_alone(model, latents, tmp_path):
+    model = copy.deepcopy(model)
+    before = {k: p.detach().clone() for k, p in model.named_parameters()}
+    options = StageOptions(steps=40, batch=16, every=20, lr=3e-3, matrix_lr=6e-3)
+    train_stage(model, "text", latents, latents, tmp_path, options)
+    first, last = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert last["val_text"] < 0.9 * first["val_text"]
+    text = set(text_names(model))
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == (name not in text), name
 
 
 def test_a_missing_bundle_is_named(tmp_path):

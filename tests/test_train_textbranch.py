@@ -1,19 +1,16 @@
-"""The text branch: from GPT-2, from our own pre-training, and frozen but for the two rows text never had."""
+"""The text branch: from GPT-2, and frozen but for the two rows text never had."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from test_train import CAPTIONS
 
 from core.errors import CoreError
 from core.model.config import tiny
 from core.model.motiongpt3 import MotionGPT3
 from core.prompts import EOS, Tokenizer
 from core.train.loop import Loop
-from core.train.textbranch import freeze_text, from_gpt2, gpt2_folder, pretrain, text_names
+from core.train.textbranch import freeze_text, from_gpt2, gpt2_folder, text_names
 
 WORDS = 300
 
@@ -117,15 +114,3 @@ def test_a_frozen_text_branch_is_the_same_bit_for_bit(model, tmp_path):
     model.requires_grad_(True)  # the third stage
     steps(tmp_path / "thawed", 2)
     assert not torch.equal(table[old], before["backbone.wte.weight"][old])
-
-
-def test_our_own_language_model_learns_text_alone(model, tmp_path):
-    before = {k: p.detach().clone() for k, p in model.named_parameters()}
-    captions = list(CAPTIONS.values())
-    pretrain(model, captions, tmp_path, steps=40, batch=16, every=20, lr=3e-3, matrix_lr=6e-3)
-    first, last = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
-    assert last["val_perplexity"] < 0.8 * first["val_perplexity"]
-    text = set(text_names(model))
-    for name, p in model.named_parameters():
-        assert torch.equal(p, before[name]) == (name not in text), name
-        assert p.requires_grad

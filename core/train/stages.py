@@ -256,9 +256,9 @@ def run(
                seed=seed, stop_at=options.polish.minutes and 60 * options.polish.minutes)  # fmt: skip
     out = out or runs / "model"
     store(model, out, options.stored)
-    from core.language.known import write_known
+    from core.language.known import captions_of, write_known
 
-    write_known(out, sorted({t for c in found.train for t in c.captions}))
+    write_known(out, captions_of(found.train))
     if cfg.vae.features == 263:
         print(json.dumps(prompt_checks(load_model(out, str(where)), 8)), flush=True)
     print(f"written to {out}", flush=True)

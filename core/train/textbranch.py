@@ -1,24 +1,20 @@
 """Where the text branch comes from, and how it is kept as it is while the motion branch learns.
 
-GPT-2 (Radford et al., 2019) gives it where the sizes are GPT-2's; a compact model's is pre-trained here, on text alone.
-In stages 1 and 2 it is frozen, but for the two rows of the embedding table that text never had: <start_of_motion> and
-<end_of_motion>.
+GPT-2 (Radford et al., 2019) gives it where the sizes are GPT-2's; a compact model's is pre-trained on captions alone,
+the step "text" of core/train/bimodal.py. In stages 1 and 2 it is frozen, but for the two rows of the embedding table
+that text never had: <start_of_motion> and <end_of_motion>.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
 from core.errors import CoreError
 from core.model.motiongpt3 import MotionGPT3
-from core.train.rewording import corpus, reword
 
 BLOCK = re.compile(r"h\.(\d+)\.(?:attn\.(c_attn|c_proj)|mlp\.(c_fc|c_proj)|(ln_1|ln_2))\.(weight|bias)")
 NEW_ROW_SPREAD = 1e-9
@@ -163,99 +159,3 @@ def _new_rows(old: torch.Tensor, count: int, seed: int) -> torch.Tensor:
     root = torch.linalg.cholesky(covariance + 1e-18 * torch.eye(old.shape[1], dtype=torch.float64))
     noise = torch.randn(count, old.shape[1], generator=generator, dtype=torch.float64)
     return (old.double().mean(0) + noise @ root.T).to(old.dtype)
-
-
-# -- our own ---------------------------------------------------------------------------------------------------------
-
-
-def sentences(captions: list[str], instructions: list[str]) -> Callable[[np.random.Generator], str]:
-    """What the small language model reads: captions, most of them in other words, now and then an instruction or a
-    phrase of the rewording lists, so that every word of a prompt is known."""
-    plain = [re.sub(r"\{\w+\}", "", text).strip() for text in instructions] or [""]
-    phrases = corpus()
-
-    def draw(rng: np.random.Generator) -> str:
-        kind = rng.random()
-        if kind < 0.9:
-            return reword(captions[rng.integers(len(captions))], rng)
-        if kind < 0.95:
-            caption = captions[rng.integers(len(captions))]
-            return f"{plain[rng.integers(len(plain))]} {caption} | {rng.integers(10, 99) / 10:.1f} seconds"
-        return phrases[rng.integers(len(phrases))]
-
-    return draw
-
-
-def text_batch(
-    model: MotionGPT3, draw: Callable[[np.random.Generator], str], size: int, seed: int, step: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (B, T), padded with the end token, and (B, T) bool, real: the batch of a step is always the same."""
-    rng, tk = np.random.default_rng([seed, step]), model.tokenizer
-    rows = [[*tk.encode(" " + draw(rng)), tk.eos][: model.cfg.backbone.positions] for _ in range(size)]
-    T = max(map(len, rows))
-    ids = torch.full((size, T), tk.eos)
-    for n, row in enumerate(rows):
-        ids[n, : len(row)] = torch.tensor(row)
-    real = torch.arange(T)[None] < torch.tensor([len(row) for row in rows])[:, None]
-    return ids, real
-
-
-def next_words(model: MotionGPT3, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy (n,) of every real token but a row's first, given those before it."""
-    modality = torch.where(real, 0, -1)
-    hidden = model.backbone(model.backbone.embed(ids), modality)[:, :-1]
-    use = real[:, 1:]
-    return F.cross_entropy(model.backbone.logits(hidden[use]).float(), ids[:, 1:][use], reduction="none")
-
-
-def pretrain(
-    model: MotionGPT3,
-    captions: list[str],
-    folder: Path,
-    *,
-    held_out: list[str] | None = None,
-    steps: int = 3000,
-    batch: int = 64,
-    seed: int = 0,
-    lr: float = 1e-3,
-    matrix_lr: float = 2e-3,
-    every: int = 500,
-    stop_at: float | None = None,
-) -> None:
-    """Pre-train the text branch as a small causal language model on text only, in place; resumes from folder/last.pt.
-
-    Args:
-        captions: of the training clips. held_out: captions to validate on; default: the training ones.
-        stop_at: seconds.
-    """
-    from core.train.loop import Loop, mixed_precision
-    from core.train.tasks import INSTRUCTIONS
-
-    known = {p: p.requires_grad for p in model.parameters()}
-    names = set(text_names(model))
-    for name, p in model.named_parameters():
-        p.requires_grad_(name in names)
-    draw = sentences(sorted(set(captions)), [t for kinds in INSTRUCTIONS.values() for k in kinds.values() for t in k])
-    check = sentences(sorted(set(held_out or captions)), [])
-
-    def step_fn(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        ids, real = text_batch(model, draw, batch, seed, step)
-        counted = int(real[:, 1:].sum())  # of the global batch: its mean is what the processes share
-        ids, real = (x[loop.rank :: loop.world].to(model.device) for x in (ids, real))
-        with mixed_precision(model.device):
-            losses = next_words(model, ids, real)
-        return losses.sum() * loop.world / counted, {}
-
-    def validate() -> dict[str, float]:
-        losses = [
-            next_words(model, *(x.to(model.device) for x in text_batch(model, check, 64, 1, n))) for n in range(4)
-        ]
-        return {"perplexity": float(torch.cat(losses).mean().exp())}
-
-    loop = Loop(model, folder, steps, step_fn, validate, lr=lr, matrix_lr=matrix_lr, every=every, decay=0.998,
-                stop_at=stop_at)  # fmt: skip
-    try:
-        loop.run()
-    finally:
-        for p, needed in known.items():
-            p.requires_grad_(needed)
