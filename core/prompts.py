@@ -27,14 +27,15 @@ MOTION_IN = SOM + HOLDER_IN * HOLDERS + EOM
 MOTION_OUT = SOM + HOLDER_OUT * HOLDERS + EOM
 
 
-def text_to_motion(caption: str, seconds: float | None = None) -> str:
-    """The prompt in the form the model was trained on: the caption, and the duration where the model reads it."""
-    duration = "" if seconds is None else f" | {seconds:.1f} seconds"
-    return f"{caption}{duration} \n {MOTION_OUT}{EOS}"
+PLAIN = {
+    "t2m": "{caption}",
+    "m2t": "Generate text: {motion}",
+    "predict": "Predict motion: {motion}",
+    "inbetween": "Complete the masked motion: {start}{masked}{end}",
+}
+"""The instruction of each task in the form that is used at inference; others, for training, are in core/train."""
 
-
-def motion_to_text() -> str:
-    return f"Generate text: {MOTION_IN} \n"
+_INPUTS = {"motion": MOTION_IN, "start": MOTION_IN, "end": MOTION_IN, "masked": MASKED * HOLDERS}
 
 
 def fill(instruction: str, caption: str = "", seconds: float | None = None) -> str:
@@ -45,25 +46,34 @@ def fill(instruction: str, caption: str = "", seconds: float | None = None) -> s
             the frames between start and end.
         seconds: how long the motion that is asked for is, where the model reads it.
     """
-    words = {"caption": caption, "motion": MOTION_IN, "start": MOTION_IN, "end": MOTION_IN, "masked": MASKED * HOLDERS}
-    for key, value in words.items():
+    for key, value in _INPUTS.items():
         instruction = instruction.replace("{" + key + "}", value)
+    instruction = instruction.replace("{caption}", caption)  # last: what a person typed is never filled in
     duration = "" if seconds is None else f" | {seconds:.1f} seconds"
     return f"{instruction}{duration} \n"
 
 
-PREDICT = "Predict motion: {motion}"
-INBETWEEN = "Complete the masked motion: {start}{masked}{end}"
+def _for_motion(instruction: str, caption: str, seconds: float | None) -> str:
+    return f"{fill(instruction, caption, seconds)} {MOTION_OUT}{EOS}"
+
+
+def text_to_motion(caption: str, seconds: float | None = None) -> str:
+    """The prompt in the form the model was trained on: the caption, and the duration where the model reads it."""
+    return _for_motion(PLAIN["t2m"], caption, seconds)
+
+
+def motion_to_text() -> str:
+    return fill(PLAIN["m2t"])
 
 
 def predict_motion(seconds: float | None = None, caption: str = "") -> str:
     """The prompt for going on from one input motion; with a caption, for what comes next."""
-    return fill(f"{PREDICT} {caption}".strip(), seconds=seconds) + f" {MOTION_OUT}{EOS}"
+    return _for_motion(PLAIN["predict"] + (" {caption}" if caption else ""), caption, seconds)
 
 
 def complete_motion(seconds: float | None = None, caption: str = "") -> str:
     """The prompt for the motion between two input motions, ends included."""
-    return fill(f"{INBETWEEN} {caption}".strip(), seconds=seconds) + f" {MOTION_OUT}{EOS}"
+    return _for_motion(PLAIN["inbetween"] + (" {caption}" if caption else ""), caption, seconds)
 
 
 class Tokenizer:

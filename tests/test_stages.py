@@ -15,6 +15,7 @@ from tiny_model import make_tiny_model
 
 from core.errors import CoreError
 from core.model.checkpoint import load_model
+from core.prompts import HOLDER_IN, HOLDERS, MOTION_IN, complete_motion, predict_motion, text_to_motion
 from core.tasks.caption import caption
 from core.tasks.generate import generate
 from core.tasks.inbetween import inbetween
@@ -149,6 +150,14 @@ def test_prediction_goes_on_where_the_motion_ends(model):
         inbetween(model, given[:15], given[-15:], 20)
     with pytest.raises(CoreError, match="22 joints"):
         predict(model, given[:, :5], 30)
+
+
+def test_braces_in_a_prompt_are_words():
+    """What a person types never becomes a placeholder of a motion that is not there."""
+    for text in (predict_motion(caption="{motion}"), complete_motion(2.0, "{masked} {start}")):
+        assert text.count(HOLDER_IN) == HOLDERS * (1 if "Predict" in text else 2)
+    assert "{caption}" in text_to_motion("{caption}", 2.0)
+    assert "Predict motion: " + MOTION_IN + " \n" in predict_motion()
 
 
 def test_an_unknown_entry_of_a_config_is_named():

@@ -21,7 +21,7 @@ from core.model.vq import MotionVQ
 from core.prompts import Tokenizer
 from core.skeleton import FPS
 from core.train.ablation_vq import tokenise
-from core.train.autoencoder import encode_all
+from core.train.autoencoder import encode_all, features_of
 from core.train.data import Clip, canonical_bones, mirrored, prepare, source_weights
 from core.train.rewording import reword
 from core.train.sources import load_data_source
@@ -85,7 +85,7 @@ def encoded(splits: dict[str, list[Clip]], vae: MotionVAE, vq: MotionVQ, folder:
             return motions
     motions = {}
     for split, clips in splits.items():
-        mean, std = encode_all(vae, clips)
+        mean, std = encode_all(vae, features_of(clips))
         light = clips if split != "train" else [Clip(c.id, c.source, c.split, c.joints[:1], c.captions) for c in clips]
         motions[split] = Motions(light, [c.frames for c in clips], mean, std, tokenise(vq, clips))
     file.write_bytes(pickle.dumps((key, motions)))

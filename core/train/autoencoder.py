@@ -24,7 +24,7 @@ CODE_NOISE = 0.02
 def new_vae(cfg: VAEConfig, clips: list[Clip], bones: np.ndarray, weights: np.ndarray) -> MotionVAE:
     """A VAE with its statistics and the linear path's PCA set from the training clips."""
     vae = MotionVAE(cfg)
-    rows = np.concatenate([c.features for c in clips if c.features is not None])
+    rows = np.concatenate(features_of(clips))
     vae.mean.copy_(torch.from_numpy(rows.mean(0)))
     std = rows.std(0)
     # One spread a kind of channel, as in HumanML3D: quiet channels are not blown up.
@@ -122,7 +122,7 @@ class Batches:
 def batch_of(vae: MotionVAE, clips: list[Clip], length: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Clips -> normalised features (B, T, 263), joints (B, T, 22, 3), lengths (B,)."""
     length = length or max(c.frames for c in clips)
-    features = stack([c.features for c in clips if c.features is not None], length)
+    features = stack(features_of(clips), length)
     joints = stack([c.joints[: c.frames] for c in clips], length)
     device = vae.mean.device
     features, joints = features.to(device), joints.to(device)
@@ -220,22 +220,29 @@ def train_autoencoder(
 
 
 @torch.no_grad()
-def encode_all(vae: MotionVAE, clips: list[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior mean and standard deviation of every clip, each (N, C) on the CPU, in the order of `clips`."""
-    order = sorted(range(len(clips)), key=lambda i: clips[i].frames)
-    mean = torch.zeros(len(clips), vae.cfg.channels)
+def encode_all(vae: MotionVAE, features: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior mean and standard deviation of clips (T_i, F), not normalised; each (N, C), on the CPU, in order."""
+    order = sorted(range(len(features)), key=lambda i: len(features[i]))
+    mean = torch.zeros(len(features), vae.cfg.channels)
     std = torch.zeros_like(mean)
-    for start in range(0, len(order), 64):
-        rows = order[start : start + 64]
-        x, _, lengths = batch_of(vae, [clips[i] for i in rows])
-        m, logvar = vae.encode(x, lengths)
-        mean[rows], std[rows] = m.cpu(), (0.5 * logvar).exp().cpu()
+    device = vae.mean.device
+    for start in range(0, len(order), 128):
+        rows = order[start : start + 128]
+        lengths = torch.tensor([len(features[i]) for i in rows], device=device)
+        x = stack([features[i] for i in rows], int(lengths.max())).float().to(device)
+        m, logvar = vae.encode((x - vae.mean) / vae.std, lengths)
+        mean[rows], std[rows] = m.float().cpu(), (0.5 * logvar.float()).exp().cpu()
     return mean, std
+
+
+def features_of(clips: list[Clip]) -> list[np.ndarray]:
+    """The features of prepared clips."""
+    return [c.features for c in clips if c.features is not None]
 
 
 def set_latent_statistics(vae: MotionVAE, clips: list[Clip], weights: np.ndarray) -> None:
     """Estimate the latents' mean and spread, so that the language model sees standardised codes."""
-    mean, std = encode_all(vae, clips)
+    mean, std = encode_all(vae, features_of(clips))
     w = torch.from_numpy(weights / weights.sum()).float()[:, None]
     centre = (mean * w).sum(0)
     spread = (((mean - centre).square() + std.square()) * w).sum(0).sqrt()

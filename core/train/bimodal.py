@@ -19,6 +19,7 @@ from core.model.schedule import Schedule
 from core.train import official
 from core.train.loop import Best, Loop, mixed_precision
 from core.train.tasks import Batch, Latents, TaskBatches
+from core.train.textbranch import freeze_text, text_names
 
 MIXTURES: dict[str, dict[str, float]] = {
     "text": {"text": 1.0},
@@ -117,8 +118,6 @@ def freeze(model: MotionGPT3, what: str) -> None:
 
     The VAE is never trained here. In stages 1 and 2 only the rows of <start_of_motion> and <end_of_motion> of the text
     embedding move, as in the official code."""
-    from core.train.textbranch import freeze_text, text_names
-
     model.requires_grad_(True)
     model.vae.requires_grad_(False)
     if what == "text":

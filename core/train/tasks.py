@@ -19,6 +19,7 @@ from core import prompts
 from core.model.motiongpt3 import MotionGPT3
 from core.model.vae import MotionVAE
 from core.skeleton import FPS
+from core.train.autoencoder import encode_all, features_of
 from core.train.data import Clip, source_weights
 from core.train.official import motion_segments
 from core.train.rewording import reword
@@ -79,8 +80,8 @@ class Latents:
 
     def __init__(self, vae: MotionVAE, clips: list[Clip], parts: int = 2, seed: int = 0) -> None:
         self.clips = clips
-        whole = [c.features for c in clips if c.features is not None]
-        self.mean, self.std = encode_features(vae, whole)
+        whole = features_of(clips)
+        self.mean, self.std = codes_of(vae, whole)
         rng = np.random.default_rng(seed)
         cut: list[np.ndarray] = []
         self.predict: dict[int, list[tuple[int, int, float]]] = {}  # clip -> (head, rest, seconds of the rest)
@@ -99,30 +100,18 @@ class Latents:
                 cut += [f[:a], f[a:], f[:b], f[c:]]
                 self.predict.setdefault(i, []).append((n, n + 1, (len(f) - a) / FPS))
                 self.inbetween.setdefault(i, []).append((n + 2, n + 3))
-        self.part_mean, self.part_std = encode_features(vae, cut) if cut else (self.mean[:0], self.std[:0])
+        self.part_mean, self.part_std = codes_of(vae, cut) if cut else (self.mean[:0], self.std[:0])
         self.cut = np.array(sorted(self.predict), dtype=np.int64)
         weights = source_weights(clips, 0.5) * np.array([SHARES.get(c.source, 1.0) for c in clips])
         self.p = weights / weights.sum()
         self.cut_p = self.p[self.cut] / max(self.p[self.cut].sum(), 1e-12)
 
 
-@torch.no_grad()
-def encode_features(vae: MotionVAE, features: list[np.ndarray], size: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
-    """Posterior mean and standard deviation of clips (T_i, F), as codes (N, C) each, on the CPU."""
-    order = sorted(range(len(features)), key=lambda i: len(features[i]))
-    mean, std = torch.zeros(len(features), vae.cfg.channels), torch.zeros(len(features), vae.cfg.channels)
-    scale = vae.latent_std if vae.linear is not None else torch.ones(())
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        lengths = torch.tensor([len(features[i]) for i in rows])
-        x = torch.zeros(len(rows), int(lengths.max()), vae.cfg.features)
-        for k, i in enumerate(rows):
-            x[k, : lengths[k]] = torch.from_numpy(features[i])
-        device = vae.mean.device
-        m, logvar = vae.encode((x.to(device) - vae.mean) / vae.std, lengths.to(device))
-        mean[rows] = vae.to_code(m).float().cpu()
-        std[rows] = ((0.5 * logvar).exp() / scale * vae.cfg.latent_scale).float().cpu()
-    return mean, std
+def codes_of(vae: MotionVAE, features: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Posterior mean and standard deviation of clips (T_i, F) in the language model's scale, (N, C) each."""
+    mean, std = (x.to(vae.mean.device) for x in encode_all(vae, features))
+    scale = vae.cfg.latent_scale / (1.0 if vae.linear is None else vae.latent_std)
+    return vae.to_code(mean).cpu(), (std * scale).cpu()
 
 
 class TaskBatches:
@@ -237,13 +226,13 @@ class TaskBatches:
             return row, [1.0] * len(row)
         if task == "t2t":
             if rng.random() < 0.3:
-                head = prompts.fill(self._choose("duration", "input", rng), text)
+                head = prompts.fill(self._choose("duration", rng), text)
                 answer = f" about {seconds:.0f} seconds"
             else:
-                head, answer = prompts.fill(self._choose("t2t", "input", rng), text), " " + reword(text, rng)
+                head, answer = prompts.fill(self._choose("t2t", rng), text), " " + reword(text, rng)
             return self._answered(encode(head), encode(answer))
-        kind = "plain" if not self.instructions or rng.random() < PLAIN else "input"
-        instruction = self._choose(task, kind, rng)
+        plain = not self.instructions or rng.random() < PLAIN
+        instruction = prompts.PLAIN[task] if plain else self._choose(task, rng)
         if task == "m2t":
             return self._answered(encode(prompts.fill(instruction)), encode(" " + text))
         head = prompts.fill(instruction, said, seconds if self.reads_duration else None)
@@ -254,6 +243,6 @@ class TaskBatches:
         row = [*head, *answer, self.tokenizer.eos]
         return row, [0.0] * len(head) + [1.0] * (len(row) - len(head))
 
-    def _choose(self, task: str, kind: str, rng: np.random.Generator) -> str:
-        found = INSTRUCTIONS[task][kind]
+    def _choose(self, task: str, rng: np.random.Generator) -> str:
+        found = INSTRUCTIONS[task]
         return str(found[rng.integers(len(found))])
