@@ -20,12 +20,12 @@ def solved_heads(rig, solution, frames: int) -> np.ndarray:
     """Joint positions after forward kinematics from the channels alone. (T, 22, 3) armature space."""
     targets: dict[int, np.ndarray] = {}
     for i, bone in enumerate(rig.bones):  # channels -> orientations, parents first
-        rotations, _, _ = pose(rig.bones[: i + 1], dict(targets))
+        rotations = pose(rig.bones[: i + 1], dict(targets)).rotations
         base = rotations[i] @ bone.pose_rotation.T if i not in targets else None
         if bone.name in solution.rotations:
             targets[i] = base @ solution.rotations[bone.name]
     root = next(i for i, bone in enumerate(rig.bones) if bone.name == solution.root)
-    _, heads, _ = pose(rig.bones, targets, {root: solution.location})
+    heads = pose(rig.bones, targets, {root: solution.location}).heads
     out = np.full((frames, 22, 3), np.nan)
     for joint, i in rig.joint_bone.items():
         out[:, joint] = heads[i]

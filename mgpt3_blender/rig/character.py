@@ -29,7 +29,8 @@ class Character:
         self.rig = rig
         # What the keyed bones hang from stays as the animator posed it (a root bone moved across the set), and so do
         # helpers in between: both count as part of the rest pose.
-        rotations, heads, _ = pose(rig.bones, {})
+        still = pose(rig.bones, {})
+        rotations, heads = still.rotations, still.heads
         root = rig.bones[rig.root]
         base, _, head = base_frame(rig.bones, rig.root, rotations, heads)
         self.carried = base[0] @ root.rotation.T
@@ -50,7 +51,8 @@ class Character:
         at_rest = [
             replace(bone, pose_rotation=np.eye(3)) if i in rig.keyed else bone for i, bone in enumerate(bones)
         ]  # rotations are keyed, locations other than the root's are not and stay as they are
-        rotations, heads, _ = pose(at_rest, {})
+        still = pose(at_rest, {})
+        rotations, heads = still.rotations, still.heads
         out = {}
         for joint, i in rig.joint_bone.items():
             for other, k in rig.joint_bone.items():

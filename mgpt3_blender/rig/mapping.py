@@ -57,7 +57,14 @@ class Mapping:
         switches: properties to set for the keyed bones to have an effect.
         rest_is_pose: False where the preset says that the rest pose is not a body.
         missing: joints this character has no bone for; they are bridged.
-        confidence: 0..1, how much of the family's names was found and hangs together.
+        confidence: 0..1, how sure the mapping is.
+        spine: all bones of the spine to key, lowest first, 1 to 6; the bones of spine1 to spine3 are among them.
+        neck: all bones of the neck to key, lowest first, 0 to 3.
+        root: a bone on the ground that everything hangs from and that may carry the way travelled, or None.
+        fingers: finger bones for a relaxed hand, bone -> [side "l"/"r", 0..2 which bone from the palm outwards].
+        source: where it comes from: "names", "shape" (geometry), "names and shape", "yours" (set by hand).
+        warnings: one sentence each: names and shape that contradict each other, and the like.
+        ik: the family's IK controls as the preset describes them, {} where it has none.
     """
 
     preset: str
@@ -69,6 +76,13 @@ class Mapping:
     rest_is_pose: bool = True
     missing: tuple[str, ...] = ()
     confidence: float = 1.0
+    spine: tuple[str, ...] = ()
+    neck: tuple[str, ...] = ()
+    root: str | None = None
+    fingers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    source: str = "names"
+    warnings: tuple[str, ...] = ()
+    ik: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_control_rig(self) -> bool:

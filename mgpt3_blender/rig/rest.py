@@ -83,36 +83,57 @@ class Rig:
     warnings: list[str] = field(default_factory=list)
 
 
-Posed = tuple[list[np.ndarray], list[np.ndarray], dict[int, np.ndarray]]
+@dataclass
+class Posed:
+    """What forward kinematics gives: T frames, or 1 where nothing moves.
+
+    Attributes:
+        rotations: orientation of each bone, armature space, (T or 1, 3, 3).
+        heads: head of each bone, armature space, (T or 1, 3).
+        channels: for each bone in `targets` the rotation channel that brings it there, (T or 1, 3, 3).
+        shifts: for each bone in `places` the location channel that brings it there, (T or 1, 3).
+    """
+
+    rotations: list[np.ndarray] = field(default_factory=list)
+    heads: list[np.ndarray] = field(default_factory=list)
+    channels: dict[int, np.ndarray] = field(default_factory=dict)
+    shifts: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def pose(bones: list[Bone], targets: dict[int, np.ndarray], locations: dict[int, np.ndarray] | None = None) -> Posed:
+def pose(
+    bones: list[Bone],
+    targets: dict[int, np.ndarray],
+    locations: dict[int, np.ndarray] | None = None,
+    places: dict[int, np.ndarray] | None = None,
+) -> Posed:
     """Forward kinematics the way Blender does it: parents, inheritance switches, the constraints inside control rigs.
 
     Args:
         bones: in evaluation order.
         targets: bone index -> wanted orientation in armature space, (T, 3, 3) or (3, 3).
         locations: bone index -> its location channel, (T, 3) or (3,), instead of the pose it holds.
-    Returns:
-        Orientation of each bone (T or 1, 3, 3), head of each bone (T or 1, 3), and for each bone in `targets` the
-        rotation channel (T or 1, 3, 3) that brings it there.
+        places: bone index -> wanted head in armature space, (T, 3) or (3,); stronger than `locations`. A connected
+            bone has no location of its own and stays where it is connected.
     """
-    rotations: list[np.ndarray] = []
-    heads: list[np.ndarray] = []
-    channels: dict[int, np.ndarray] = {}
+    out = Posed()
     for i, bone in enumerate(bones):
-        base, place, head = base_frame(bones, i, rotations, heads)
-        location = bone.pose_location if locations is None else locations.get(i, bone.pose_location)
-        if not bone.connected and np.any(location):
-            head = head + rot.turn(place, location)
+        base, axes, head = base_frame(bones, i, out.rotations, out.heads)
+        if places is not None and i in places and not bone.connected:
+            place = places[i].reshape(-1, 3)
+            out.shifts[i] = rot.turn(rot.transposed(axes), place - head)
+            head = np.broadcast_to(place, np.broadcast_shapes(place.shape, head.shape))
+        else:
+            location = bone.pose_location if locations is None else locations.get(i, bone.pose_location)
+            if not bone.connected and np.any(location):
+                head = head + rot.turn(axes, location)
         if i in targets:
             target = targets[i].reshape(-1, 3, 3)
-            channels[i] = rot.transposed(base) @ target
+            out.channels[i] = rot.transposed(base) @ target
             turned = target
         else:
             turned = base @ bone.pose_rotation
         for follow in bone.follows:
-            there, there_head = rotations[follow.target], heads[follow.target]
+            there, there_head = out.rotations[follow.target], out.heads[follow.target]
             if follow.kind == "armature":
                 moved = there @ bones[follow.target].rotation.T
                 there_head = there_head + rot.turn(moved, head - bones[follow.target].head)
@@ -120,9 +141,9 @@ def pose(bones: list[Bone], targets: dict[int, np.ndarray], locations: dict[int,
             turned = rot.between(turned, there, follow.influence)
             if follow.kind != "rotation":
                 head = head + follow.influence * (there_head - head)
-        rotations.append(turned)
-        heads.append(head)
-    return rotations, heads, channels
+        out.rotations.append(turned)
+        out.heads.append(head)
+    return out
 
 
 def base_frame(

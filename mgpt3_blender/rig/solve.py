@@ -100,7 +100,8 @@ def solve(rig: Rig, joints: np.ndarray, fps: float) -> Solution:
     carrier = rig.root
     while rig.bones[carrier].connected:  # a connected bone has no location of its own; what it is connected to has
         carrier = rig.bones[carrier].parent
-    rotations, heads, channels = pose(rig.bones, targets, {carrier: np.zeros(3)})
+    posed = pose(rig.bones, targets, {carrier: np.zeros(3)})
+    rotations, heads, channels = posed.rotations, posed.heads, posed.channels
     offset, feet = _root_offset(character, joints, scale, turns, heads, fps)
     _, axes, _ = base_frame(rig.bones, carrier, rotations, heads)
     location = np.broadcast_to(rot.turn(rot.transposed(axes), offset), offset.shape)
