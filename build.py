@@ -41,9 +41,14 @@ EXAMPLES = """examples:
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
   python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
   python3.11 build.py measure model --model compact --data BUNDLE.npz ...   all figures; --help after it for more
+  python3.11 build.py measure rigs DIR --motion FILE.bvh ...   every rig of a folder with a rigs.json, through Blender
   python3.11 build.py train compact --data BUNDLE.npz   autoencoder, compact, stage1..3, matcher or ablation
   python3.11 build.py train stage1 --help   everything after `train` goes to the core
 """
+
+
+FORWARDED = ("model", "rigs")
+"""Measures that read their own arguments, run where the caller is."""
 
 
 class BuildError(Exception):
@@ -339,11 +344,11 @@ def command_zip(options: argparse.Namespace) -> int:
 
 
 def in_blender(module: str, arguments: list[str]) -> int:
-    """Run a module of the add-on beside bpy 4.5, the core at its service."""
+    """Run a module of the add-on beside bpy 4.5, the core at its service; relative paths are the caller's."""
     core, python = core_environment().ensure(), blender_environment("4.5").ensure()
-    environment = child_environment(core)
+    environment = {**child_environment(core), "PYTHONPATH": str(ROOT)}
     environment.setdefault("BLENDER_USER_RESOURCES", str(ROOT / ".envs" / "blender-user"))
-    return subprocess.call([str(python), "-u", "-m", module, *arguments], cwd=ROOT, env=environment)
+    return subprocess.call([str(python), "-u", "-m", module, *arguments], env=environment)
 
 
 def command_demo(options: argparse.Namespace) -> int:
@@ -353,16 +358,17 @@ def command_demo(options: argparse.Namespace) -> int:
 
 
 def in_core(arguments: list[str]) -> int:
-    """Run a command of the core in its own environment."""
+    """Run a command of the core in its own environment; relative paths are the caller's."""
     core = core_environment().ensure()
-    return subprocess.call([str(core), "-u", "-m", "core", *arguments], cwd=ROOT, env=child_environment(core))
+    environment = {**child_environment(core), "PYTHONPATH": str(ROOT)}
+    return subprocess.call([str(core), "-u", "-m", "core", *arguments], env=environment)
 
 
 def command_measure(options: argparse.Namespace) -> int:
-    if options.what == "model":  # run where the caller is, so that relative paths mean what they say
-        core = core_environment().ensure()
-        command = [str(core), "-u", "-m", "core", "evaluate", *options.arguments]
-        return subprocess.call(command, env={**child_environment(core), "PYTHONPATH": str(ROOT)})
+    if options.what == "model":
+        return in_core(["evaluate", *options.arguments])
+    if options.what == "rigs":
+        return in_blender("mgpt3_blender.measure_rigs", options.arguments)
     what, target = options.what, options.json.resolve() if options.json else None
     into = [f"--json={target}"] if target else []
     places = [str(path.resolve()) for path in options.paths]
@@ -377,9 +383,7 @@ def command_measure(options: argparse.Namespace) -> int:
 
 
 def command_train(options: argparse.Namespace) -> int:
-    core = core_environment().ensure()  # run where the caller is, so that relative paths mean what they say
-    command = [str(core), "-u", "-m", "core", "train", *options.arguments]
-    return subprocess.call(command, env={**child_environment(core), "PYTHONPATH": str(ROOT)})
+    return in_core(["train", *options.arguments])
 
 
 def parser() -> argparse.ArgumentParser:
@@ -404,8 +408,8 @@ def parser() -> argparse.ArgumentParser:
     make_zip.set_defaults(run=command_zip)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
-    kinds = ["speed", "parity", "sampling", "model"]
-    measure.add_argument("what", choices=kinds, help="see README, Measuring; model has options of its own")
+    kinds = ["speed", "parity", "sampling", *FORWARDED]
+    measure.add_argument("what", choices=kinds, help="see README, Measuring; model and rigs have options of their own")
     measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
     measure.set_defaults(run=command_measure, arguments=[])
@@ -427,8 +431,8 @@ def main(arguments: list[str]) -> int:
     rest: list[str] = []
     if arguments[:1] == ["train"]:  # every option after it belongs to the core, --help too
         options = argparse.Namespace(run=command_train, command="train", arguments=arguments[1:])
-    elif arguments[:2] == ["measure", "model"]:  # likewise
-        options = argparse.Namespace(run=command_measure, command="measure", what="model", arguments=arguments[2:])
+    elif arguments[:1] == ["measure"] and arguments[1:2] and arguments[1] in FORWARDED:  # likewise
+        options = argparse.Namespace(run=command_measure, command="measure", what=arguments[1], arguments=arguments[2:])
     else:
         options, rest = parser().parse_known_args(arguments)
     if rest and options.command != "test":

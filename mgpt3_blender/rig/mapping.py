@@ -37,11 +37,19 @@ PRESETS = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class Switch:
-    """A custom property on a control bone that decides between IK and FK."""
+    """What decides between a bone's keys and something else: a custom property, or the influence of a constraint.
+
+    Attributes:
+        bone: its owner.
+        property: name of a custom property; "" where it is a constraint.
+        value: what it has to be for the keys to count.
+        constraint: name of a constraint on the bone; "" where it is a property.
+    """
 
     bone: str
     property: str
     value: float
+    constraint: str = ""
 
 
 @dataclass(frozen=True)
