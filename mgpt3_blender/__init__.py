@@ -13,10 +13,10 @@ VERSION = "0.1.0"
 
 def _modules() -> tuple[ModuleType, ...]:
     """In the order of registration: each module has `classes`, `register` and `unregister`, or some of them."""
-    from . import cli, handlers, panels, preferences, properties
-    from .operators import generate, models, setup
+    from . import cli, handlers, panels, panels_rig, preferences, properties, properties_rig
+    from .operators import generate, models, rig, setup
 
-    return preferences, properties, generate, setup, models, panels, cli, handlers
+    return preferences, properties, properties_rig, generate, setup, models, rig, panels, panels_rig, cli, handlers
 
 
 def register() -> None:

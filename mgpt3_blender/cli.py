@@ -13,6 +13,7 @@ import bpy
 from . import cli_models, jobs
 from .errors import UserError
 from .operators.running import print_progress
+from .rig.options import HIPS, ROOT, Options
 
 COMMAND = "mgpt3"
 
@@ -39,6 +40,14 @@ def parser() -> argparse.ArgumentParser:
     literal = "let the model read unknown words, instead of the nearest prompt it knows"
     one.add_argument("--literal", action="store_true", help=literal)
     one.add_argument("--no-clean-feet", action="store_true", help="leave the feet as the model gave them")
+    one.add_argument("--controls", choices=["FK", "IK"], default="FK", help="which controls of a control rig are keyed")
+    one.add_argument(
+        "--reach", nargs="+", choices=["hands", "feet"], default=[], help="these reach the motion's places"
+    )
+    one.add_argument("--root-motion", action="store_true", help="the bone on the ground carries the way travelled")
+    one.add_argument("--in-place", action="store_true", help="stay on the spot")
+    one.add_argument("--loop", action="store_true", help="make the end flow into the beginning")
+    one.add_argument("--relaxed-hands", action="store_true", help="also key the fingers to a relaxed curl")
     one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
     one.add_argument("--json", action="store_true", help="print what was made as JSON")
     cli_models.add_to(commands)
@@ -85,6 +94,7 @@ def _generate(options: argparse.Namespace) -> int:
         clean_feet=not options.no_clean_feet,
         fast=options.fast,
         literal=options.literal,
+        retarget=_retarget(options),
         start_frame=options.start_frame,
         create_mannequin=options.mannequin,
         progress=print_progress,
@@ -103,6 +113,18 @@ def _generate(options: argparse.Namespace) -> int:
             print(f"{outcome.note}.", flush=True)
         print(outcome.line, flush=True)
     return 0
+
+
+def _retarget(options: argparse.Namespace) -> Options:
+    return Options(
+        limbs=options.controls,
+        hands="hands" in options.reach,
+        feet="feet" in options.reach,
+        root=ROOT if options.root_motion else HIPS,
+        in_place=options.in_place,
+        loop=options.loop,
+        relaxed_hands=options.relaxed_hands,
+    )
 
 
 def _character(options: argparse.Namespace, scene: bpy.types.Scene) -> bpy.types.Object | None:

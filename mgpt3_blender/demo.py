@@ -23,6 +23,7 @@ from mathutils import Vector
 
 from . import action as action_curves
 from .errors import UserError
+from .rig.report import PROPERTY, Report
 
 FLOOR_LIGHT, FLOOR_DARK = (0.90, 0.95, 1.0), (0.55, 0.60, 0.67)  # linear RGB; far away all tiles are light
 BACKGROUND = (0.604, 0.638, 0.672)  # what the light tiles look like in this light
@@ -356,14 +357,10 @@ def run(prompt: str, seconds: float, seed: int, out: Path) -> None:
         "model": f"{action.get('mgpt3_model')} ({action.get('mgpt3_licence')})",
         "frames": f"{shot.frames[0]} to {shot.frames[-1]} at {fps:g} a second",
         "travelled": f"{travelled:.2f} m",
-        "foot slide": f"{action.get('mgpt3_foot_slide_mm', float('nan')):.1f} mm a frame",
-        "bones against the motion": f"{action.get('mgpt3_error_mean_deg', float('nan')):.2f}° on average, "
-        f"{action.get('mgpt3_error_p95_deg', float('nan')):.2f}° for 95 %",
+        **{what.lower(): words for what, words, _ in Report.from_json(action[PROPERTY]).lines()},
     }
     for name, value in rows.items():
         print(f"  {name:<28}{value}")
-    for warning in outcome.warnings:
-        print(f"  note: {warning}")
     for name in ("demo.blend", "demo.mp4", "contact_sheet.png"):
         print(f"{out / name}  ({(out / name).stat().st_size / 1e6:.2f} MB)")
 

@@ -13,6 +13,7 @@ from .errors import UserError
 _PREFERENCES = ("mgpt3.open_preferences", "Open Preferences", {})
 _LOG = ("mgpt3.open_log", "Open Log", {})
 _SETUP_LOG = ("mgpt3.open_log", "Open Log", {"log": "SETUP"})
+_FIND_BONES = ("mgpt3.bones_find", "Find Bones", {})
 Remedies = dict[str, list[tuple[str, str, dict]]]
 REMEDIES: Remedies = {
     "not_set_up": [("mgpt3.setup", "Set Up", {}), _PREFERENCES],
@@ -37,6 +38,8 @@ REMEDIES: Remedies = {
     "setup_failed": [_SETUP_LOG],
     "setup_stalled": [("mgpt3.setup", "Set Up Again", {}), _SETUP_LOG],
     "venv_missing": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
+    "unknown_rig": [_FIND_BONES],
+    "missing_bones": [_FIND_BONES],
     "disk_full": [("mgpt3.setup", "Set Up Again", {}), _PREFERENCES],
 }
 

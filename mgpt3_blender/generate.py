@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 
-from . import VERSION, results
+from . import VERSION, bonemap, results
 from .errors import UserError
+from .rig.options import DEFAULT, Options
 from .wire import decode_array
 
 MIN_SECONDS, MAX_SECONDS = 1.0, 9.8  # the model was trained on 20 to 196 frames at 20 a second
@@ -38,6 +39,7 @@ class Request:
         clean_feet: pin standing feet to the floor; done here, the model does not hear of it.
         fast: the model's quick recipe (fewer steps) instead of its exact one.
         literal: let the model read words it never met, instead of the nearest prompt it knows.
+        retarget: how the motion goes onto the character; done here as well. `clean_feet` decides on its foot lock.
     """
 
     prompt: str
@@ -49,6 +51,7 @@ class Request:
     clean_feet: bool = True
     fast: bool = False
     literal: bool = False
+    retarget: Options = DEFAULT
 
     def check(self) -> None:
         """Raises UserError where the core would refuse the request: said before anything is started."""
@@ -191,11 +194,12 @@ def apply_reply(
                 start_frame=start,
                 fps=fps,
                 metadata={**_metadata(reply, request, seed), results.MADE: now},
-                foot_lock=request.clean_feet,
+                options=replace(request.retarget, foot_lock=request.clean_feet),
             )
             made.insert(0, result.action)
             warnings += [text for text in result.warnings if text not in warnings]
-            errors.insert(0, float(result.errors_deg[0]))
+            errors.insert(0, result.report.mean_deg or 0.0)
+            bonemap.found(armature, result.mapping)
     except Exception:
         for action in made:  # the last one applied is the first in the list
             remove_motion(armature, action)
@@ -220,6 +224,7 @@ def generate_for_character(
     clean_feet: bool = True,
     fast: bool = False,
     literal: bool = False,
+    retarget: Options = DEFAULT,
     start_frame: float | None = None,
     create_mannequin: bool = False,
     progress: Callable[[float, str], None] | None = None,
@@ -240,7 +245,7 @@ def generate_for_character(
     from . import jobs
 
     scene = scene or bpy.context.scene
-    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet, fast, literal)
+    request = Request(prompt, seconds, seed, variations, guidance, steps, clean_feet, fast, literal, retarget)
     request.check()
     job = character_job(request, scene, armature, start_frame=start_frame, create_mannequin=create_mannequin)
     jobs.run_blocking(job, progress=progress, cancelled=cancelled)

@@ -10,6 +10,7 @@ from .generate import find_character
 from .modelfolder import short_licence
 from .operators.running import APPLICABLE_MODES
 from .panels_models import draw_model_in_use, draw_models
+from .panels_rig import draw_map_problem
 
 
 def note_icon(doubtful: bool) -> str:
@@ -74,6 +75,7 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
             failed = upkeep.view.error if upkeep.view.about == upkeep.SETUP else None
             draw_error(layout, failed or upkeep.view.missing)
             return
+        draw_map_problem(layout, character)
         row = layout.row()
         row.scale_y = 1.4
         empty = character is None and not any(o.type == "ARMATURE" for o in context.scene.objects)
@@ -160,13 +162,6 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
         if note := results.note(action):
             draw_text(column, note, note_icon(results.doubtful(action)))
         draw_text(column, f"{action.get('mgpt3_seconds', 0):.1f} s, seed {action[results.SEED]}")
-        before, after = (action.get(f"mgpt3_foot_slide{key}_mm", 0.0) for key in ("_before", ""))
-        draw_text(
-            column,
-            f"Foot slide {before:.0f} mm a frame, now {after:.0f}"
-            if before > after
-            else f"Foot slide {after:.0f} mm a frame",
-        )
         licence = short_licence(str(action.get("mgpt3_licence", "")))
         draw_text(column, ", ".join(text for text in (action.get("mgpt3_model", ""), licence) if text))
         layout.operator("mgpt3.result_reuse", icon="LOOP_BACK").action = action.name

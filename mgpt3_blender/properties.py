@@ -108,6 +108,7 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
             clean_feet=self.clean_feet,
             fast=self.fast,
             literal=self.literal,
+            retarget=self.id_data.mgpt3_rig.options(self.clean_feet),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -98,7 +99,7 @@ def test_generate_puts_a_new_action_on_the_character(hero: bpy.types.Object) -> 
     assert made["mgpt3_licence"] == "none: random weights"
     assert "mgpt3_model_origin" not in made  # its config states none
     assert made["mgpt3_steps"] == 20
-    assert made["mgpt3_error_mean_deg"] >= 0.0
+    assert json.loads(made["mgpt3_report"])["mean_deg"] >= 0.0
     assert made.frame_range[0] == 11
     assert 67 <= made.frame_range[1] <= 71  # two seconds at 30 a second
     assert (scene.frame_current, scene.frame_start, scene.frame_end, scene.render.fps) == (11, 1, 20, 30)

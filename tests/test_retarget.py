@@ -19,6 +19,7 @@ from mgpt3_blender.errors import RigError
 from mgpt3_blender.rig import rotation as rot
 from mgpt3_blender.rig.apply import apply_motion, remove_motion
 from mgpt3_blender.rig.mapping import Mapping, map_armature
+from mgpt3_blender.rig.report import Report
 from mgpt3_blender.rig.sample import canonical_proportions, sample_joints
 from mgpt3_blender.rig.skeleton22 import INDEX, JOINTS, NEXT
 from mgpt3_blender.rig.solve import COMPARED, leg_length, resample
@@ -87,7 +88,7 @@ def check_directions(rig: Any, motion: np.ndarray) -> np.ndarray:
     assert errors.shape[1] >= 11
     assert errors.mean() < 3.0
     assert np.percentile(errors, 95) < 8.0
-    assert result.errors_deg[0] == pytest.approx(errors.mean(), abs=0.3)  # what is told is what is seen
+    assert result.report.mean_deg == pytest.approx(errors.mean(), abs=0.3)  # what is told is what is seen
     assert not [text for text in result.warnings if "Constraints" in text]
     return heads
 
@@ -108,7 +109,7 @@ def test_only_mapped_bones_are_keyed_and_lengths_stay(name):
     length = {bone.name: bone.length for bone in rig.data.bones}
     result = put(rig, motion)
     paths = {curve.data_path for curve in actions.fcurves(result.action, rig)}
-    allowed = {*mapping.bones.values(), *mapping.also, *mapping.hold}
+    allowed = {*mapping.bones.values(), *mapping.spine, *mapping.neck, *mapping.also, *mapping.hold}
     rotations = {path.split('"')[1] for path in paths if path.rpartition(".")[2].startswith("rotation")}
     assert rotations == allowed
     assert {path for path in paths if path.endswith("location")} == {
@@ -146,7 +147,7 @@ def test_a_walk_goes_where_the_character_faces_at_its_own_size_on_its_floor(name
     feet = heads[:, [INDEX[n] for n in ("l_foot", "r_foot", "l_ankle", "r_ankle")], 2]
     floor = rig.matrix_world.translation.z
     assert np.nanmin(feet) - floor == pytest.approx(0.03 * scale, abs=0.03 * scale)
-    assert result.foot_slide_mm < 1.0
+    assert (result.report.slide_after_mm or 0.0) < 1.0
     sides = np.einsum("ti,i->t", heads[:, INDEX["l_hip"]] - heads[:, INDEX["r_hip"]], axes[:, 0])
     assert (sides > 0).all()  # left stays left
 
@@ -187,7 +188,7 @@ def test_rotation_modes_are_honoured_and_curves_do_not_jump(mode):
     expected = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}.get(mode, "rotation_euler")
     assert {path.rpartition(".")[2] for path, _ in turns} == {expected}
     if mode != "AXIS_ANGLE":
-        assert max(np.abs(np.diff(values)).max() for values in turns.values()) < 1.5
+        assert max(np.abs(np.diff(values)).max(initial=0.0) for values in turns.values()) < 1.5
 
 
 def test_quaternions_keep_their_sign():
@@ -283,8 +284,10 @@ def test_metadata_and_errors_are_on_the_action():
     result = put(rig, motions.walk(1.0), metadata={"mgpt3_prompt": "a person walks", "mgpt3_seed": 7})
     assert result.action["mgpt3_prompt"] == "a person walks"
     assert result.action["mgpt3_seed"] == 7
-    assert result.action["mgpt3_error_mean_deg"] == pytest.approx(result.errors_deg[0])
-    assert "mgpt3_foot_slide_mm" in result.action
+    told = Report.from_json(result.action["mgpt3_report"])
+    assert told.mean_deg == pytest.approx(result.report.mean_deg, abs=1e-3)
+    assert told.slide_after_mm is not None
+    assert (told.family, told.source) == ("MotionGPT3 mannequin", "names")
 
 
 def test_one_undo_takes_it_all_back():
@@ -352,11 +355,30 @@ def test_characters_that_cannot_take_a_motion_are_refused_before_anything_change
     bpy.ops.object.mode_set(mode="EDIT")
     refused("edit_mode", rig)
     bpy.ops.object.mode_set(mode="OBJECT")
-    rig.data.bones["forearm.L"].name = "something"
+    remove_bones(rig, ["forearm.L", "hand.L", "forearm.R", "hand.R", "upper_arm.L", "upper_arm.R"])
     refused("missing_bones", rig)
-    for i, bone in enumerate(rig.data.bones):
-        bone.name = f"b{i}"
+    remove_bones(rig, [bone.name for bone in rig.data.bones if bone.name not in ("hips", "spine_low", "chest")])
     refused("unknown_rig", rig)
+
+
+def remove_bones(rig: Any, names: list[str]) -> None:
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name in names:
+        if name in rig.data.edit_bones:
+            rig.data.edit_bones.remove(rig.data.edit_bones[name])
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_bones_with_names_of_no_meaning_are_found_by_their_shape():
+    rig = rigs.mannequin()
+    known = map_armature(rig).bones
+    for i, bone in enumerate(rig.data.bones):
+        known = {joint: f"b{i}" if name == bone.name else name for joint, name in known.items()}
+        bone.name = f"b{i}"
+    mapping = map_armature(rig)
+    assert mapping.source == "shape"
+    assert mapping.bones == known
+    check_directions(rig, motions.walk(1.5))
 
 
 def test_a_linked_character_is_refused(tmp_path):
@@ -379,8 +401,10 @@ def test_shared_rigs(entry):
         pytest.skip("needs the shared/ folder with rigs beside the checkout")
     rig = rigs.load_file(rigs.SHARED / "rigs" / entry["file"], entry["armature_object"])
     mapping = map_armature(rig)
-    assert mapping.bones == {joint: bone for joint, bone in entry["mapping"].items() if bone}
-    assert mapping.deform == {j: b for j, b in entry.get("mapping_deform", entry["mapping"]).items() if b}
+    for joint, bone in entry["mapping"].items():
+        assert mapping.bones.get(joint) in (bone, *entry["mapping_alt"].get(joint, ()))
+    if "mapping_deform" in entry:
+        assert mapping.deform == {joint: bone for joint, bone in entry["mapping_deform"].items() if bone}
     axes = rigs.rest_axes(rig, mapping.deform)
     facing = {"-Y": [0, -1, 0], "+Y": [0, 1, 0]}.get(entry["facing"])
     if facing:
@@ -400,7 +424,7 @@ def test_shared_bvh_skeletons(name):
         check(rig, motions.walk(1.5))
     else:  # the root holds the pose's turn: compare in the axes that its hips have then
         result = put(rig, motions.walk(1.5))
-        assert result.errors_deg[0] < 3.0
+        assert result.report.mean_deg < 3.0
         assert not [text for text in result.warnings if "Constraints" in text]
     assert own.name in bpy.data.actions
 

@@ -1,15 +1,16 @@
 """A motion onto a character: the one function that turns joints into a new action.
 
-Control rigs: the IK/FK switch is set *and* keyed. Keyed, because the motion needs FK and must bring it along wherever
-the action is played; set, so that the character stands right at once and FK stays when the action is taken off half
-way. How the switches stood before is noted on the action, and `remove_motion` sets them back with everything else.
+Control rigs: what puts the keyed controls in charge (the IK/FK switch, a constraint's influence) is set *and* keyed.
+Keyed, because the motion must bring it along wherever the action is played; set, so that the character stands right
+at once and stays so when the action is taken off half way. How the switches stood before is noted on the action, and
+`remove_motion` sets them back with everything else.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import bpy
 import numpy as np
@@ -17,13 +18,18 @@ import numpy as np
 from .. import VERSION
 from .. import action as actions
 from ..errors import RigError
-from . import controls, ground
+from . import controls, hands, ik
 from . import rotation as rot
-from .keys import location_curves, property_curve, rotation_curves
-from .mapping import Mapping, map_armature
-from .rest import Rig, read_rig
+from .keys import all_location_curves, rotation_curves, switch_curve
+from .mapping import WORDS, Mapping, map_armature
+from .options import DEFAULT, IK, Options
+from .report import PROPERTY, Report, judge
+from .rest import read_rig
 from .skeleton22 import FPS, JOINTS
 from .solve import Solution, resample, solve
+
+OPTIONS = "mgpt3_retarget"
+"""Custom property of a generated action: how it was put on the character, JSON."""
 
 
 @dataclass
@@ -33,17 +39,13 @@ class ApplyResult:
     Attributes:
         action: the new action, bound to the character.
         mapping: which bone plays which joint.
-        errors_deg: mean and 95th percentile of the angle between a bone and the motion's, over limbs, spine and neck.
-        foot_slide_mm: millimetres a 1/20 s frame that standing feet travel, at the size of the model's body.
-        milliseconds: time taken, keys included.
+        report: how well the motion arrived; also on the action, as JSON.
         warnings: one sentence each.
     """
 
     action: bpy.types.Action
     mapping: Mapping
-    errors_deg: tuple[float, float]
-    foot_slide_mm: float
-    milliseconds: float
+    report: Report
     warnings: list[str] = field(default_factory=list)
 
 
@@ -102,20 +104,52 @@ def check_armature(armature: bpy.types.Object) -> None:
         )
 
 
-def curves_for(rig: Rig, solution: Solution, mapping: Mapping, armature: bpy.types.Object, frames: np.ndarray) -> list:
-    """Everything to key, as curves. frames: (T,) scene frames."""
-    modes = {bone.name: bone.rotation_mode for bone in rig.bones}
-    curves = rotation_curves(solution.rotations, modes, frames)
-    curves += location_curves(solution.root, solution.location, frames)
-    for bone in mapping.hold:
-        modes[bone] = armature.pose.bones[bone].rotation_mode
-    if mapping.hold:
-        still = {bone: np.eye(3)[None] for bone in mapping.hold}
-        curves += rotation_curves(still, modes, frames[:1])
-    there = {(bone, name) for bone, name, _ in controls.read_switches(armature, mapping.switches)}
-    for switch in mapping.switches:
-        if (switch.bone, switch.property) in there:
-            curves.append(property_curve(switch.bone, switch.property, switch.value, float(frames[0])))
+@dataclass
+class _Job:
+    """A motion solved for one character: what to key and what to switch, before anything is changed."""
+
+    armature: bpy.types.Object
+    mapping: Mapping
+    plan: controls.Plan
+    solution: Solution
+    rotations: dict[str, np.ndarray]
+    locations: dict[str, np.ndarray]
+    still: dict[str, np.ndarray]
+    warnings: list[str]
+
+
+def _solve_for(armature: bpy.types.Object, joints: np.ndarray, fps: float, options: Options) -> _Job:
+    mapping = map_armature(armature)
+    plan = controls.plan(armature, mapping, options.limbs)
+    with controls.switched(armature, plan.switches):
+        rig = read_rig(armature, mapping, plan.bones)
+    solution = solve(rig, joints, fps, options)
+    rotations, locations = solution.rotations, solution.locations
+    if plan.limbs == IK:
+        rotations, locations = ik.channels(rig, solution, mapping)
+    still = {bone: np.eye(3)[None] for bone in plan.hold if bone in armature.pose.bones}
+    if options.relaxed_hands:
+        still |= hands.relaxed(armature, mapping)
+    warnings = [*mapping.warnings, *plan.warnings, *rig.warnings]
+    if mapping.missing:
+        gone = ", ".join(WORDS[joint] for joint in mapping.missing)
+        warnings.append(f"No bone for: {gone}; the bones next to it do the work.")
+    if options.relaxed_hands and not mapping.fingers:
+        warnings.append("I know no finger bones on this character: the hands keep what they have.")
+    return _Job(armature, mapping, plan, solution, rotations, locations, still, list(dict.fromkeys(warnings)))
+
+
+def _curves(job: _Job, frames: np.ndarray) -> list:
+    """Everything to key. frames: (T,) scene frames."""
+    modes = {bone: job.armature.pose.bones[bone].rotation_mode for bone in (*job.rotations, *job.still)}
+    curves = rotation_curves(job.rotations, modes, frames)
+    curves += rotation_curves(job.still, modes, frames[:1])
+    curves += all_location_curves(job.locations, frames)
+    there = controls.read_switches(job.armature, job.plan.switches)
+    exist = {(row[0], row[1], *row[3:]) for row in there}
+    for switch in job.plan.switches:
+        if (switch.bone, switch.property, *([switch.constraint] if switch.constraint else [])) in exist:
+            curves.append(switch_curve(switch, float(frames[0])))
     return curves
 
 
@@ -128,7 +162,7 @@ def apply_motion(
     start_frame: float,
     fps: float = FPS,
     metadata: dict[str, str | int | float] | None = None,
-    foot_lock: bool = False,
+    options: Options = DEFAULT,
 ) -> ApplyResult:
     """Put a motion on a character as a new action, played from `start_frame` on.
 
@@ -144,81 +178,76 @@ def apply_motion(
         start_frame: scene frame of the motion's first frame.
         fps: frame rate of `joints`.
         metadata: custom properties for the action ("mgpt3_prompt", ...).
-        foot_lock: pin standing feet first.
+        options: which controls, the feet, the way travelled.
 
     Raises RigError before anything is changed.
     """
     began = time.perf_counter()
     joints = check_motion(joints)
     check_armature(armature)
-    mapping = map_armature(armature)
-    rig = read_rig(armature, mapping)
-    sliding = ground.slide(joints[:, ground.FEET], fps)
-    if foot_lock:
-        joints = ground.clean_feet(joints, fps)
     scene_fps = scene.render.fps / scene.render.fps_base
-    joints = resample(joints, fps, scene_fps)
-    solution = solve(rig, joints, scene_fps)
-    frames = float(start_frame) + np.arange(len(joints), dtype=np.float64)
-    curves = curves_for(rig, solution, mapping, armature, frames)
-    errors = (float(solution.errors.mean()), float(np.percentile(solution.errors, 95)))
-    slide = ground.slide(solution.feet, scene_fps)
+    job = _solve_for(armature, resample(joints, fps, scene_fps), scene_fps, options)
+    solution = job.solution
+    frames = float(start_frame) + np.arange(len(solution.motion), dtype=np.float64)
+    curves = _curves(job, frames)
 
     action = actions.new_action(name)
     try:
         actions.write_fcurves(action, armature, curves)
-        before = controls.read_switches(armature, mapping.switches)
-        notes = {
-            actions.GENERATED: VERSION,
-            **(metadata or {}),
-            "mgpt3_rig": mapping.preset,
-            "mgpt3_error_mean_deg": errors[0],
-            "mgpt3_error_p95_deg": errors[1],
-            "mgpt3_foot_slide_mm": slide,  # millimetres a frame of 1/20 s, as is the next
-            "mgpt3_foot_slide_before_mm": sliding,
-        }
-        for key, value in notes.items():
+        action[actions.GENERATED] = VERSION
+        for key, value in (metadata or {}).items():
             action[key] = value
-        if before:
-            current = armature.animation_data.action if armature.animation_data else None
-            earlier = current.get(controls.SWITCHES_BEFORE) if current is not None else None
-            action[controls.SWITCHES_BEFORE] = earlier or json.dumps(before)
+        action["mgpt3_rig"] = job.mapping.preset
+        action[OPTIONS] = json.dumps(asdict(options))
+        controls.note_switches(action, armature, job.plan.switches)
         actions.remember(armature, action)
         actions.bind_action(armature, action)
     except Exception:
         actions.release(armature, action)
         bpy.data.actions.remove(action)
         raise
-    controls.set_switches(armature, [[s.bone, s.property, s.value] for s in mapping.switches])
-
-    result = ApplyResult(action, mapping, errors, slide, 0.0, list(rig.warnings))
-    if mapping.missing:
-        result.warnings.append("No bone for " + ", ".join(mapping.missing) + "; the bones next to it do the work.")
-    off = verify(armature, mapping, solution, joints, start_frame, scene)
-    if off is not None and off > 8.0:
-        result.warnings.append(
+    controls.set_switches(armature, job.plan.switches)
+    warnings = job.warnings
+    off = verify(armature, job.mapping, solution, start_frame, scene)
+    if off is not None and off > OFF:
+        warnings.append(
             f"Constraints or drivers on this rig turn bones by up to {off:.0f} degrees away from the motion."
         )
-    result.milliseconds = (time.perf_counter() - began) * 1000.0
-    return result
+    report = judge(
+        solution.motion,
+        solution.figure,
+        scene_fps,
+        compared=solution.compared,
+        orientations=solution.orientations,
+        plays=solution.plays,
+        present=solution.present,
+        rest=solution.rest if job.mapping.rest_is_pose else None,
+        mapping=job.mapping,
+        ground_source=solution.ground_source,
+        ground_before=solution.ground_before,
+        ground_after=solution.ground_after,
+        warnings=warnings,
+        milliseconds=(time.perf_counter() - began) * 1000.0,
+    )
+    action[PROPERTY] = report.to_json()
+    return ApplyResult(action, job.mapping, report, warnings)
+
+
+OFF = 8.0
+"""Degrees that a bone may be away from what was solved before that is said."""
 
 
 def verify(
-    armature: bpy.types.Object,
-    mapping: Mapping,
-    solution: Solution,
-    joints: np.ndarray,
-    start_frame: float,
-    scene: bpy.types.Scene,
+    armature: bpy.types.Object, mapping: Mapping, solution: Solution, start_frame: float, scene: bpy.types.Scene
 ) -> float | None:
-    """Largest angle at the scene's current frame between the character as Blender shows it and the motion, degrees.
+    """Largest angle at the scene's current frame between the character as Blender shows it and as solved, degrees.
 
     None where the current frame is outside the motion or the character is not in the current view layer. The frame is
     not changed: that would undo poses that the animator has not keyed yet.
     """
     at = round(scene.frame_current - start_frame)
     layer = bpy.context.view_layer
-    if not 0 <= at < len(joints) or bpy.context.scene != scene or armature.name not in layer.objects:
+    if not 0 <= at < len(solution.motion) or bpy.context.scene != scene or armature.name not in layer.objects:
         return None
     layer.update()
     bones = armature.pose.bones
@@ -227,7 +256,7 @@ def verify(
         if JOINTS[j] not in mapping.deform or JOINTS[k] not in mapping.deform:
             continue
         here, there = (np.array(bones[mapping.deform[JOINTS[i]]].head) for i in (j, k))
-        wanted = rot.turn(solution.to_armature, joints[at, k] - joints[at, j])
+        wanted = solution.joints_armature[at, k] - solution.joints_armature[at, j]
         worst = max(worst, float(np.degrees(rot.angle_between(there - here, wanted))))
     return worst
 

@@ -1,121 +1,132 @@
-"""Feet and floor: when a foot stands, how much it slides, and a light foot lock. NumPy only.
+"""Feet and floor: when a foot stands, how much it slides, and the foot lock. NumPy only.
 
-Works on the motion before it goes onto a character: joints (T, 22, 3), metres, Y up, floor at 0.
+Works on plain joints (T, 22, 3): a motion, or a character posed like one (a "figure"), in the motion's axes (X left,
+Y up, Z forward), metres of the motion's size, the floor at 0. Heel and toe are the ankle and ball joints.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from . import rotation as rot
-from .body import smoothstep
-from .skeleton22 import ANKLE_HEIGHT, BALL_HEIGHT, FPS
-from .skeleton22 import INDEX as J
+from .footlock import averaged, closed_gaps, lock_feet, lying_shins, rates, spans
+from .place import FEET, HEIGHTS, floor_of
+from .skeleton22 import FPS
 
-FEET = (J["l_ankle"], J["l_foot"], J["r_ankle"], J["r_foot"])
-_REST_HEIGHT = np.array([ANKLE_HEIGHT, BALL_HEIGHT] * 2)
+FIRM_HEIGHT = np.array([0.028, 0.03, 0.028, 0.03])
+LOOSE_HEIGHT = np.array([0.036, 0.045, 0.036, 0.045])
+"""Metres over its rest height below which a heel or toe comes to stand, and above which it stands no more."""
+
+__all__ = ["FEET", "HEIGHTS", "Ground", "clean_feet", "contacts", "lock_feet", "measure_ground", "slide"]
 
 
-def contacts(feet: np.ndarray, fps: float = FPS) -> np.ndarray:
+def contacts(feet: np.ndarray, fps: float = FPS, heights: np.ndarray | None = None) -> np.ndarray:
     """Which foot joints stand on the floor. (T, 4, 3) as in FEET -> (T, 4) bool.
 
-    A joint stands when it is low and slow; the faster the body travels, the more slide passes as standing.
+    A joint stands when it is low and slow; the faster the body travels, the more slide passes as standing. A contact
+    begins where both are clear and ends where either is clearly gone; it lasts a tenth of a second or more.
+
+    Args:
+        feet: (T, 4, 3) metres, Y up, of the motion itself: on it contacts are as they were meant.
+        fps: frames a second; speeds are taken over a tenth of a second at any frame rate.
+        heights: (4,) of FEET over the floor while this body stands flat; by default the model's body.
     """
-    velocity = np.gradient(feet, axis=0) * fps
+    feet = np.asarray(feet, np.float64)
+    heights = HEIGHTS if heights is None else np.asarray(heights, np.float64)
+    over = feet[..., 1] - heights
+    over = over - floor_of(over.min(1))
+    if len(feet) < 3:
+        return over < 0.03
+    velocity = rates(feet, fps)
     speed = np.linalg.norm(velocity, axis=-1)
-    travel = np.linalg.norm(velocity.mean(1)[:, [0, 2]], axis=-1)
-    low = feet[..., 1] < _REST_HEIGHT + 0.045
-    return low & (speed < 0.3 + 0.25 * travel[:, None])
+    travel = np.linalg.norm(averaged(velocity.mean(1)[:, [0, 2]], 0.25 * fps), axis=-1)[:, None]
+    firm = (over < FIRM_HEIGHT) & (speed < 0.25 + 0.2 * travel)
+    loose = (over < LOOSE_HEIGHT) & (speed < 0.35 + 0.3 * travel)
+    out = np.zeros_like(firm)
+    for n in range(4):
+        for a, b in spans(closed_gaps(loose[:, n], round(0.06 * fps))):
+            if b - a >= 0.09 * fps and firm[a:b, n].any():
+                out[a:b, n] = True
+    return out
 
 
-def slide(feet: np.ndarray, fps: float = FPS) -> float:
+def slide(
+    feet: np.ndarray, fps: float = FPS, standing: np.ndarray | None = None, heights: np.ndarray | None = None
+) -> float:
     """How far standing feet travel across the floor, mean over contacts, millimetres a frame of 1/20 s.
 
     Args:
         feet: (T, 4, 3) as in FEET, metres.
         fps: frames a second of `feet`.
+        standing: (T, 4) when they stand; found on `feet` themselves if not given.
+        heights: as in `contacts`.
     """
-    standing = contacts(feet, fps)
-    both = standing[1:] & standing[:-1]
-    steps = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1) * (fps / FPS)
+    standing = contacts(feet, fps, heights) if standing is None else standing
+    lag = min(max(1, round(fps / FPS)), len(feet) - 1)
+    if lag < 1:
+        return 0.0
+    both = standing[lag:] & standing[:-lag]
+    steps = np.linalg.norm(feet[lag:, :, [0, 2]] - feet[:-lag, :, [0, 2]], axis=-1) * (fps / FPS / lag)
     return float(steps[both].mean() * 1000.0) if both.any() else 0.0
 
 
-def _segments(standing: np.ndarray, least: int) -> list[tuple[int, int]]:
-    """Runs of true values of at least `least` frames, as [start, end). Gaps of one frame are closed."""
-    standing = standing.copy()
-    standing[1:-1] |= standing[:-2] & standing[2:]
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], standing.astype(int), [0]])))
-    return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= least]
+@dataclass(frozen=True)
+class Ground:
+    """How feet meet the floor.
+
+    Attributes:
+        slide_mm: mean travel across the floor of a joint in contact, millimetres a frame of 1/20 s.
+        floating_mm: mean height of a standing foot over where it stands flat, millimetres.
+        floating_share: share of all frames in which neither foot is within 3 cm of the floor though one should stand.
+        penetration_mm: mean depth of the lowest foot joint under its rest height, over all frames, millimetres.
+        contact_share: share of frames in which a foot stands.
+        penetration_p95_mm: the same depth, 95th percentile.
+    """
+
+    slide_mm: float
+    floating_mm: float
+    floating_share: float
+    penetration_mm: float
+    contact_share: float
+    penetration_p95_mm: float = 0.0
+
+
+def measure_ground(figure: np.ndarray, standing: np.ndarray, heights: np.ndarray, fps: float) -> Ground:
+    """Slide, floating and penetration of a character's feet.
+
+    Args:
+        figure: (T, 22, 3) as above.
+        standing: (T, 4) bool when its feet are meant to stand: `contacts` of the motion.
+        heights: (4,) rest heights of FEET over the floor on this character.
+        fps: frames a second.
+    """
+    feet = np.asarray(figure, np.float64)[:, FEET]
+    over = feet[..., 1] - np.asarray(heights, np.float64)
+    stands = standing.any(1)
+    lowest = np.where(standing, over, np.inf).reshape(-1, 2, 2).min(-1)  # of each foot that stands
+    high = np.maximum(lowest[np.isfinite(lowest)], 0.0)
+    away = stands & (over.min(1) > 0.03)
+    # A foot that points down, or lies on its side, may have its ankle lower than in a stand: no more than halfway in.
+    lying = lying_shins(figure)[:, [0, 0, 1, 1]] * [1.0, 0.0, 1.0, 0.0]
+    depth = np.maximum(-(over + 0.5 * lying * heights), 0.0).max(1) * 1000.0
+    return Ground(
+        slide_mm=slide(feet, fps, standing),
+        floating_mm=float(high.mean() * 1000.0) if len(high) else 0.0,
+        floating_share=float(away.mean()),
+        penetration_mm=float(depth.mean()),
+        contact_share=float(stands.mean()),
+        penetration_p95_mm=float(np.percentile(depth, 95)),
+    )
 
 
 def clean_feet(joints: np.ndarray, fps: float = FPS) -> np.ndarray:
-    """Pin each foot where it stands, and let it go softly. (T, 22, 3) -> the same shape, float32.
-
-    Within a contact the ball of the foot stays at one place on the floor; the correction fades over the frames
-    before and after. The foot keeps its angle (so nobody is pulled onto their toes) and the leg follows by bending the
-    knee; where the leg would have to be longer than it is, the foot gives way.
-    """
-    out = np.asarray(joints, np.float64).copy()
-    standing = contacts(out[:, FEET], fps)
-    fade = max(2, round(0.2 * fps))
-    wanted = []
-    for n, side in enumerate("lr"):
-        ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
-        shift = np.zeros((len(out), 3))
-        weight = np.zeros(len(out))
-        for a, b in _segments(standing[:, 2 * n + 1], max(2, round(0.1 * fps))):
-            there = np.median(out[a:b, ball], axis=0)
-            there[1] = max(there[1], 0.0)
-            fix = np.zeros((len(out), 3))
-            fix[a:b] = there - out[a:b, ball]
-            fix[:a], fix[b:] = fix[a], fix[b - 1]
-            t = np.arange(len(out))
-            away = np.maximum(np.maximum(a - t, t - (b - 1)), 0)
-            near = 1.0 - smoothstep(away, 0.0, float(fade))
-            shift += near[:, None] * fix
-            weight += near
-        shift /= np.maximum(weight, 1.0)[:, None]
-        wanted.append(out[:, ankle] + shift)
-    _sink(out, wanted, standing, fade)
-    for side, target in zip("lr", wanted, strict=True):
-        _reach(out, side, target)
-    return out.astype(np.float32)
-
-
-def _sink(joints: np.ndarray, wanted: list[np.ndarray], standing: np.ndarray, fade: int) -> None:
-    """Lower the body, in place, softly and by 4 cm at most, where a standing foot is out of the leg's reach."""
-    short = np.zeros(len(joints))
-    for n, side in enumerate("lr"):
-        hip, knee, ankle = (J[f"{side}_{name}"] for name in ("hip", "knee", "ankle"))
-        leg = sum(np.linalg.norm(joints[:, b] - joints[:, a], axis=-1) for a, b in ((hip, knee), (knee, ankle)))
-        leg = np.maximum(0.998 * leg, np.linalg.norm(joints[:, ankle] - joints[:, hip], axis=-1))
-        line = joints[:, hip] - wanted[n]
-        height = np.sqrt(np.maximum(leg**2 - line[:, 0] ** 2 - line[:, 2] ** 2, 0.0))
-        stands = standing[:, 2 * n : 2 * n + 2].any(1)
-        short = np.maximum(short, np.where(stands, np.clip(line[:, 1] - height, 0.0, 0.04), 0.0))
-    widest = np.max([np.roll(np.pad(short, fade), k)[fade:-fade] for k in range(-fade, fade + 1)], axis=0)
-    window = np.hanning(2 * fade + 3)[1:-1]
-    drop = np.convolve(np.pad(widest, fade, mode="edge"), window / window.sum(), mode="valid")
-    joints[..., 1] -= drop[:, None]  # the feet come back to their places when the legs reach for them
-
-
-def _reach(joints: np.ndarray, side: str, wanted: np.ndarray) -> None:
-    """Move one ankle to `wanted` (T, 3), in place: the leg keeps its lengths, the knee its side, the foot its angle."""
-    hip, knee, ankle, ball = (J[f"{side}_{name}"] for name in ("hip", "knee", "ankle", "foot"))
-    foot = joints[:, ball] - joints[:, ankle]
-    thigh = np.linalg.norm(joints[:, knee] - joints[:, hip], axis=-1)
-    shin = np.linalg.norm(joints[:, ankle] - joints[:, knee], axis=-1)
-    before = np.linalg.norm(joints[:, ankle] - joints[:, hip], axis=-1)
-    line = wanted - joints[:, hip]
-    most = np.maximum(before, 0.999 * (thigh + shin))
-    distance = np.clip(np.linalg.norm(line, axis=-1), np.abs(thigh - shin) + 1e-4, most)
-    line = rot.unit(line)
-    turn = rot.swing(joints[:, ankle] - joints[:, hip], line)
-    side_of = rot.turn(turn, joints[:, knee] - joints[:, hip])
-    side_of = rot.unit(side_of - (side_of * line).sum(-1, keepdims=True) * line)
-    along = (thigh**2 - shin**2 + distance**2) / (2 * distance)
-    out = np.sqrt(np.maximum(thigh**2 - along**2, 0.0))
-    joints[:, knee] = joints[:, hip] + along[:, None] * line + out[:, None] * side_of
-    joints[:, ankle] = joints[:, hip] + distance[:, None] * line
-    joints[:, ball] = joints[:, ankle] + foot
+    """Foot lock of a motion on the model's own body, whose floor is where its feet are. (T, 22, 3) -> float32."""
+    joints = np.asarray(joints, np.float64)
+    feet = joints[:, FEET]
+    standing = contacts(feet, fps)
+    heights = HEIGHTS + floor_of((feet[..., 1] - HEIGHTS).min(1))
+    for n in range(4):  # its own feet may be a little higher or lower than the model's
+        if standing[:, n].any():
+            heights[n] += np.clip(np.median(feet[standing[:, n], n, 1]) - heights[n], -0.03, 0.03)
+    return lock_feet(joints, standing, heights, fps).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Rotation channels as the F-curves that each bone's own rotation mode asks for."""
+"""Channels and switches as F-curves: rotations in each bone's own rotation mode, and no more keys than are needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import numpy as np
 
 from ..action import Curve
 from . import rotation as rot
+from .mapping import Switch
+
+STRETCH = ".ik_stretch"
+"""As the property of a Switch: the bone's own IK Stretch, which is no custom property."""
 
 _EULER = ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX")
 
@@ -22,7 +26,10 @@ def rotation_curves(rotations: dict[str, np.ndarray], modes: dict[str, str], fra
 
     def add(bone: str, channel: str, values: np.ndarray) -> None:
         path = f'pose.bones["{_escaped(bone)}"].{channel}'
-        curves.extend(Curve(path, i, frames, values[:, i], bone) for i in range(values.shape[1]))
+        at = frames[: len(values)]
+        if len(values) > 1 and np.ptp(values, axis=0).max() < 1e-7:  # it never turns: one key says so
+            values, at = values[:1], frames[:1]
+        curves.extend(Curve(path, i, at, values[:, i], bone) for i in range(values.shape[1]))
 
     euler = [bone for bone in rotations if modes[bone] in _EULER]
     others = [bone for bone in rotations if modes[bone] not in _EULER]
@@ -44,9 +51,26 @@ def rotation_curves(rotations: dict[str, np.ndarray], modes: dict[str, str], fra
 
 
 def location_curves(bone: str, location: np.ndarray, frames: np.ndarray) -> list[Curve]:
-    """Curves for one bone's location. (T, 3) armature units."""
+    """Curves for one bone's location. (T, 3) armature units. A bone that stays in one place gets one key."""
     path = f'pose.bones["{_escaped(bone)}"].location'
+    if len(location) > 1 and np.ptp(location, axis=0).max() <= 1e-6 * max(float(np.abs(location).max()), 1e-3):
+        location, frames = location[:1], frames[:1]
     return [Curve(path, i, frames, location[:, i], bone) for i in range(3)]
+
+
+def all_location_curves(locations: dict[str, np.ndarray], frames: np.ndarray) -> list[Curve]:
+    """Curves for the locations of several bones, bone name -> (T, 3) armature units."""
+    return [curve for bone, location in locations.items() for curve in location_curves(bone, location, frames)]
+
+
+def switch_curve(switch: Switch, frame: float) -> Curve:
+    """One constant key that keeps a switch where the motion needs it: a custom property or a constraint's influence."""
+    if not switch.constraint and switch.property != STRETCH:
+        return property_curve(switch.bone, switch.property, switch.value, frame)
+    path = f'pose.bones["{_escaped(switch.bone)}"].constraints["{_escaped(switch.constraint)}"].influence'
+    if switch.property == STRETCH:
+        path = f'pose.bones["{_escaped(switch.bone)}"]{STRETCH}'
+    return Curve(path, 0, np.array([frame]), np.array([switch.value]), switch.bone, "CONSTANT")
 
 
 def property_curve(bone: str, name: str, value: float, frame: float) -> Curve:

@@ -1,38 +1,42 @@
-"""Which bone plays which joint, by name.
+"""Which bone plays which joint: what the animator chose, then names, then geometry.
 
-Each rig family is one file in `presets/`; adding a family is adding a file. A preset names bones, never code:
+`families` knows rig families by their names, `anatomy` finds a body by its shape, this file lets one check the other:
 
-    name      what the animator reads
-    sides     how left and right are written, e.g. ["Left", "Right"]; they replace {side} in the names
-    prefix    optional regular expression in front of every name ("mixamorig\\d*[:_]?"); a namespace ("hero:") is
-              dropped anyway
-    signature bones that only this family has; without them another family is likelier
-    joints    joint -> bone name or list of alternatives. "hip" stands for l_hip and r_hip, and so on
-    deform    control rigs: joint -> the bone that carries the mesh; where the joint truly is in rest
-    also      control rigs: more bones to key, each with the joint whose orientation it takes
-    hold      control rigs: controls kept at rest, so that an earlier pose on them does not bend the result
-    switches  control rigs: custom properties that put the limbs in FK: bone, property, value
-    rest_is_pose   false where the rest is no body pose at all (found out by measuring, too)
+- A family whose names are all there decides. The shape only warns, or where the names say left for what is plainly
+  the character's right, turns them round: a motion goes by what the animator sees.
+- Names that fit a family in part give what they have; the shape fills in the rest.
+- Names that say nothing leave it to the shape.
+- A bone chosen by hand (the Bone Map in the panel) is stronger than both.
 
-The name logic knows nothing of Blender; `map_armature` is the one function that looks at an armature.
+`find_mapping` knows nothing of Blender; `map_armature` is the one function that looks at an armature.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping as Table
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import RigError
-from .skeleton22 import INDEX, JOINTS, NEEDED, PARENTS, SPINE
+from .presetfiles import presets
+from .skeleton22 import JOINTS, NEEDED, SPINE
+from .tree import Tree, read_tree
 
 if TYPE_CHECKING:
     import bpy
 
-PRESETS = Path(__file__).parent / "presets"
+__all__ = ["Chosen", "Mapping", "Switch", "best_mapping", "find_mapping", "map_armature", "presets"]
+
+SURE = 0.9
+"""A family recognised with this confidence needs no help from the shape."""
+LIKELY = 0.6
+"""Below this confidence a family's name is no evidence."""
+SIDES_SURE = 0.75
+"""How sure the facing must be before names that say left for right are turned round."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,12 @@ class Mapping:
     """Joint -> bone for one character.
 
     Attributes:
-        preset: name of the rig family.
+        preset: name of the rig family; "Unknown" where only the shape was known.
         bones: joint name -> bone to key.
         deform: joint name -> bone that carries the mesh; equal to `bones` unless the rig has controls.
         also: further bones to key -> joint whose orientation they take.
         hold: controls that are kept at rest by one key.
-        switches: properties to set for the keyed bones to have an effect.
+        switches: what to set for the keyed bones to have an effect.
         rest_is_pose: False where the preset says that the rest pose is not a body.
         missing: joints this character has no bone for; they are bridged.
         confidence: 0..1, how sure the mapping is.
@@ -96,154 +100,276 @@ class Mapping:
     def is_control_rig(self) -> bool:
         return self.deform != self.bones
 
-
-def _sides(text: str, sides: list[str], side: int) -> str:
-    return text.replace("{side}", sides[side])
-
-
-def _both_sides(table: dict[str, Any], sides: list[str]) -> dict[str, Any]:
-    """Expand "hip": "{side}UpLeg" to l_hip and r_hip. Values may be strings or lists of strings."""
-    out: dict[str, Any] = {}
-    for joint, names in table.items():
-        if joint in INDEX:
-            out[joint] = names
-            continue
-        for i, letter in enumerate("lr"):
-            listed = [names] if isinstance(names, str) else names
-            out[f"{letter}_{joint}"] = [_sides(name, sides, i) for name in listed]
-    return {joint: [names] if isinstance(names, str) else names for joint, names in out.items()}
+    @property
+    def needed_missing(self) -> tuple[str, ...]:
+        """The joints without which no motion can be put on the character; "spine" stands for all of the spine."""
+        gone = [joint for joint in NEEDED if joint not in self.bones]
+        if not any(joint in self.bones for joint in SPINE):
+            gone.append("spine")
+        return tuple(gone)
 
 
-@cache
-def presets() -> tuple[dict[str, Any], ...]:
-    """All presets with left and right written out, in the order of their file names."""
-    out = []
-    for path in sorted(PRESETS.glob("*.json")):
-        preset = json.loads(path.read_text(encoding="utf-8"))
-        sides = preset.get("sides", ["", ""])
-        for key in ("joints", "deform"):
-            preset[key] = _both_sides(preset.get(key, {}), sides)
-        unknown = set(preset["joints"]) - set(JOINTS)
-        if unknown:
-            raise ValueError(f"{path.name} names joints that do not exist: {sorted(unknown)}")
-        both = [(s, i) for s in preset.get("switches", []) for i in ((0, 1) if "{side}" in s["bone"] else (0,))]
-        preset["switches"] = [{**s, "bone": _sides(s["bone"], sides, i)} for s, i in both]
-        out.append(preset)
-    return tuple(out)
+UNKNOWN = "Unknown"
+WORDS = {
+    "pelvis": "hips", "spine": "spine", "head": "head", "l_hip": "left thigh", "r_hip": "right thigh",
+    "l_knee": "left shin", "r_knee": "right shin", "l_ankle": "left foot", "r_ankle": "right foot",
+    "l_shoulder": "left upper arm", "r_shoulder": "right upper arm", "l_elbow": "left forearm",
+    "r_elbow": "right forearm", "l_wrist": "left hand", "r_wrist": "right hand", "l_foot": "left toes",
+    "r_foot": "right toes", "l_collar": "left collarbone", "r_collar": "right collarbone", "neck": "neck",
+    "spine1": "lower spine", "spine2": "middle spine", "spine3": "chest",
+}  # fmt: skip
+"""Joints in an animator's words: a joint is named after the bone that begins in it."""
 
 
-def _loose(name: str) -> str:
-    """Names that differ only in capitals or in the sign between words count as the same."""
-    return re.sub(r"[\s._\-]+", "_", name).lower()
+@dataclass(frozen=True)
+class Chosen:
+    """What the animator said about a character's bones.
+
+    Attributes:
+        bones: joint -> bone.
+        without: joints the character is to be driven without.
+        root: the bone on the ground; "" for none, None where it is to be found.
+    """
+
+    bones: Table[str, str] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    root: str | None = None
 
 
-def _index(names: list[str], prefix: str, loose: bool) -> dict[str, str]:
-    """Bare name -> bone name, without namespace and family prefix; the first bone of a bare name wins."""
-    out: dict[str, str] = {}
-    pattern = re.compile(f"^(?:{prefix})", re.IGNORECASE) if prefix else None
-    for name in names:
-        for bare in {name, re.split(r"[:|]", name)[-1]}:
-            short = pattern.sub("", bare, count=1) if pattern else bare
-            for key in {bare, short}:
-                out.setdefault(_loose(key) if loose else key, name)
-    return out
+def find_mapping(tree: Tree, chosen: Chosen | None = None, presets: Sequence[dict] | None = None) -> Mapping:
+    """The best mapping there is, complete or not (`needed_missing` says).
 
+    Args:
+        tree: the armature's bones.
+        chosen: what was set by hand; bones that no longer exist are passed over.
+        presets: rig families, None for those that come with the add-on.
+    """
+    from .anatomy import contradictions, find_body  # they know Mapping
+    from .families import match_names
 
-def _ancestors(name: str, parents: dict[str, str | None]) -> set[str]:
-    out: set[str] = set()
-    parent = parents.get(name)
-    while parent is not None and parent not in out:
-        out.add(parent)
-        parent = parents.get(parent)
-    return out
-
-
-def _order(bones: dict[str, str], parents: dict[str, str | None]) -> float:
-    """Share of mapped joints whose bone hangs below the bone of the joint above. 1.0 = as a body is built."""
-    right = total = 0
-    for joint, bone in bones.items():
-        above = PARENTS[INDEX[joint]]
-        while above >= 0 and JOINTS[above] not in bones:
-            above = PARENTS[above]
-        if above >= 0 and bones[JOINTS[above]] != bone:
-            total += 1
-            right += bones[JOINTS[above]] in _ancestors(bone, parents)
-    return right / total if total else 0.0
-
-
-def _try_preset(preset: dict[str, Any], index: dict[str, str], parents: dict[str, str | None], loose: bool) -> Mapping:
-
-    def find(candidates: list[str]) -> str | None:
-        keys = (_loose(c) if loose else c for c in candidates)
-        return next((index[key] for key in keys if key in index), None)
-
-    def table(wanted: dict[str, list[str]]) -> dict[str, str]:
-        found = {joint: find(candidates) for joint, candidates in wanted.items()}
-        return {joint: bone for joint, bone in found.items() if bone is not None}
-
-    bones = table(preset["joints"])
-    deform = table(preset["deform"]) if preset["deform"] else bones
-    share = len(bones) / len(preset["joints"])
-    if any(find([name]) is None for name in preset.get("signature", [])):
-        share *= 0.8
-    if preset["deform"]:
-        share *= len(deform) / len(preset["deform"])  # controls hang together through constraints, not as a tree
+    found = next(iter(match_names(tree, presets)), None)
+    names = found.mapping if found is not None and found.confidence >= LIKELY else None
+    body, why = None, ""
+    try:
+        body = find_body(tree)
+    except RigError as error:
+        why = error.message
+    if names is None and body is None:
+        mapping = Mapping(UNKNOWN, {}, {}, missing=JOINTS, confidence=0.0, source="shape", warnings=(why,))
+    elif body is None:
+        assert names is not None
+        mapping = names
+    elif names is None:
+        mapping = _by_shape(body)
+    elif names.confidence >= SURE and not names.needed_missing:
+        mapping = _filled(_right_way_round(tree, names), body)
+        mapping = replace(mapping, warnings=mapping.warnings + contradictions(tree, mapping.deform, body))
     else:
-        share *= 0.5 + 0.5 * _order(bones, parents)
-    switches = [Switch(index[s["bone"]], s["property"], s["value"]) for s in preset["switches"] if s["bone"] in index]
-    also = {index[bone]: joint for bone, joint in preset.get("also", {}).items() if bone in index}
+        mapping = _together(tree, names, body)
+    return _with_chosen(tree, mapping, chosen) if chosen is not None else mapping
+
+
+def _by_shape(body: Any) -> Mapping:
     return Mapping(
-        preset=preset["name"],
-        bones=bones,
-        deform=deform,
-        also=also,
-        hold=tuple(index[bone] for bone in preset.get("hold", []) if bone in index),
-        switches=tuple(switches),
-        rest_is_pose=preset.get("rest_is_pose", True),
-        missing=tuple(joint for joint in JOINTS if joint not in bones),
-        confidence=share * (0.95 if loose else 1.0),
+        preset=UNKNOWN,
+        bones=dict(body.bones),
+        deform=dict(body.bones),
+        missing=tuple(joint for joint in JOINTS if joint not in body.bones),
+        confidence=body.confidence,
+        spine=body.spine,
+        neck=body.neck,
+        root=body.root,
+        source="shape",
+        warnings=body.warnings,
     )
 
 
-def match(parents: dict[str, str | None]) -> Mapping:
-    """Recognise the rig family from bone names and hierarchy.
+def _filled(names: Mapping, body: Any) -> Mapping:
+    """A family's mapping with what this character has beyond the family's names: toes, more spine, a ground bone."""
+    played = set(names.bones.values())
+    root = names.root or (body.root if body.root not in played else None)
+    if names.is_control_rig:
+        return replace(names, root=root)
+    more = {j: body.bones[j] for j in ("l_foot", "r_foot") if j not in names.bones and j in body.bones}
+    if any(names.bones[f"{j[0]}_ankle"] != body.bones.get(f"{j[0]}_ankle") or more[j] in played for j in more):
+        more = {}
+    longer = (
+        len(body.spine) > len(names.spine)
+        and set(names.spine) < set(body.spine)
+        and not played & (set(body.spine) - set(names.spine))
+    )
+    spine = body.spine if longer else names.spine
+    kept = {j: b for j, b in names.bones.items() if not (longer and j in SPINE)}
+    bones = {**kept, **more, **({j: body.bones[j] for j in SPINE if j in body.bones} if longer else {})}
+    return replace(
+        names,
+        bones={joint: bones[joint] for joint in JOINTS if joint in bones},
+        deform={joint: bones[joint] for joint in JOINTS if joint in bones},
+        missing=tuple(joint for joint in JOINTS if joint not in bones),
+        spine=spine,
+        root=root,
+        source="names and shape" if more or longer else names.source,
+    )
 
-    Args:
-        parents: bone name -> parent's name or None, in the armature's order.
-    Raises:
-        RigError: unknown_rig when no family fits; missing_bones when one fits but needed bones are gone.
-    """
-    names = list(parents)
-    tried: list[Mapping] = []
-    for loose in (False, True):
-        prefixes = {preset.get("prefix", "") for preset in presets()}
-        indices = {prefix: _index(names, prefix, loose) for prefix in prefixes}
-        tried += [_try_preset(preset, indices[preset.get("prefix", "")], parents, loose) for preset in presets()]
-        best = max(tried, key=lambda m: (round(m.confidence, 3), len(m.bones)))
-        if best.confidence > 0.95:  # names spelt as the family spells them: no need to look more loosely
-            break
-    gone = [joint for joint in NEEDED if joint not in best.bones]
-    if not any(joint in best.bones for joint in SPINE):
-        gone.append("spine")
-    if best.confidence < 0.6:
+
+def _together(tree: Tree, names: Mapping, body: Any) -> Mapping:
+    """Names that fit in part, and a body: the one they agree with fills the other's gaps; in doubt the shape."""
+    from .anatomy import contradictions
+
+    names = _right_way_round(tree, names)
+    both = [joint for joint in names.deform if joint in body.bones and joint not in SPINE]
+    agree = sum(names.deform[joint] == body.bones[joint] for joint in both) / max(len(both), 1)
+    if names.is_control_rig or agree < 0.7:
+        if names.is_control_rig and not names.needed_missing:
+            return replace(names, warnings=names.warnings + contradictions(tree, names.deform, body))
+        return _by_shape(body)
+    taken = set(names.bones.values())
+    more = {joint: bone for joint, bone in body.bones.items() if joint not in names.bones and bone not in taken}
+    bones = {joint: names.bones.get(joint) or more[joint] for joint in JOINTS if joint in names.bones or joint in more}
+    return replace(
+        names,
+        bones=bones,
+        deform=bones,
+        missing=tuple(joint for joint in JOINTS if joint not in bones),
+        spine=names.spine or body.spine,
+        neck=names.neck or body.neck,
+        root=names.root or body.root,
+        confidence=max(names.confidence, body.confidence * agree),
+        source="names and shape" if more else "names",
+        warnings=names.warnings + contradictions(tree, bones, body),
+    )
+
+
+_OTHER = {joint: {"l": "r", "r": "l"}[joint[0]] + joint[1:] for joint in JOINTS if joint[1] == "_"}
+
+
+def _right_way_round(tree: Tree, names: Mapping) -> Mapping:
+    """Left and right swapped where the names say the opposite of what the body shows."""
+    from .anatomy import facing
+
+    at = {joint: tree.heads[tree.index[bone]] for joint, bone in names.deform.items()}
+    if not names.rest_is_pose or "l_hip" not in at or "r_hip" not in at or "head" not in at:
+        return names
+    forward, sure = facing(tree, names.deform)
+    up = at["head"] - 0.5 * (at["l_hip"] + at["r_hip"])
+    left = at["l_hip"] - at["r_hip"]
+    if "l_shoulder" in at and "r_shoulder" in at:
+        left = left + at["l_shoulder"] - at["r_shoulder"]
+    if sure < SIDES_SURE or float(np.cross(left, up) @ forward) >= 0.0:
+        return names
+
+    def turned(table: dict[str, str]) -> dict[str, str]:
+        return {_OTHER.get(joint, joint): bone for joint, bone in table.items()}
+
+    return replace(
+        names,
+        bones=turned(names.bones),
+        deform=turned(names.deform),
+        also={bone: _OTHER.get(joint, joint) for bone, joint in names.also.items()},
+        fingers={bone: (_OTHER[f"{side}_hip"][0], part) for bone, (side, part) in names.fingers.items()},
+        ik=_turned_ik(names.ik),
+        warnings=(
+            *names.warnings,
+            "The bones' names say left for the character's right side, judging by its feet; the motion goes by the "
+            "feet. If that is wrong, press Swap Sides under Bone Map.",
+        ),
+    )
+
+
+def _turned_ik(ik: dict[str, Any]) -> dict[str, Any]:
+    turned = {
+        key: {bone: _OTHER.get(j, j) for bone, j in ik[key].items()} for key in ("controls", "poles") if key in ik
+    }
+    return {**ik, **turned}
+
+
+def _with_chosen(tree: Tree, mapping: Mapping, chosen: Chosen) -> Mapping:
+    """What the animator set by hand, over what was found. A bone plays one joint: a found one gives way."""
+    hand = {joint: bone for joint, bone in chosen.bones.items() if bone in tree.index}
+    if chosen.root is not None:
+        mapping = replace(mapping, root=chosen.root if chosen.root in tree.index else None)
+    changed = {joint for joint, bone in hand.items() if mapping.bones.get(joint) != bone}
+    changed |= {joint for joint in chosen.without if joint in mapping.bones}
+    if not changed:
+        return mapping
+    taken = set(hand.values())
+    kept = {j: b for j, b in mapping.bones.items() if j not in hand and j not in chosen.without and b not in taken}
+    bones = {joint: hand.get(joint) or kept[joint] for joint in JOINTS if joint in hand or joint in kept}
+    deform = {j: b if j in changed else mapping.deform.get(j, b) for j, b in bones.items()}
+    used = set(bones.values())
+    spine = tuple(bones[joint] for joint in SPINE if joint in bones)
+    if not changed & {"pelvis", *SPINE}:
+        spine = tuple(bone for bone in mapping.spine if bone in spine or bone not in used)
+    neck = tuple(bone for bone in mapping.neck if bone not in taken)
+    if "neck" in changed:
+        neck = (bones["neck"],) if "neck" in bones else ()
+    return replace(
+        mapping,
+        bones=bones,
+        deform=deform,
+        missing=tuple(joint for joint in JOINTS if joint not in bones),
+        spine=spine,
+        neck=neck,
+        source="yours",
+        confidence=1.0 if set(NEEDED) <= set(hand) else mapping.confidence,
+    )
+
+
+def check_mapping(mapping: Mapping) -> Mapping:
+    """The mapping itself, where it is enough to put a motion on. Raises RigError unknown_rig or missing_bones."""
+    gone = mapping.needed_missing
+    if not mapping.bones:
+        why = mapping.warnings[0] if mapping.warnings else ""
         raise RigError(
             "unknown_rig",
-            "The bone names of this character belong to no rig I know.",
-            "Pick a character with one of these rigs, or add a small preset file for yours: "
-            + ", ".join(preset["name"] for preset in presets())
-            + ".",
+            f"I find no body in this armature. {why}".strip(),
+            "Choose the character's main armature, or say which bone is which under Bone Map.",
         )
     if gone:
         raise RigError(
             "missing_bones",
-            f"This looks like a {best.preset} rig, but I find no bone for: {', '.join(gone)}.",
-            "Rename those bones to the family's names, or pick the character's main armature.",
+            f"I find no bone for: {', '.join(WORDS[joint] for joint in gone)}.",
+            "Choose them under Bone Map in the MotionGPT3 tab, or pick the character's main armature.",
         )
-    return best
+    return mapping
+
+
+class _Key:
+    """What a mapping is found from, compared by what it contains: the same armature need not be looked at twice."""
+
+    def __init__(self, tree: Tree, chosen: Chosen, presets: Sequence[dict]) -> None:
+        self.tree, self.chosen, self.presets = tree, chosen, presets
+        arrays = (tree.parents, tree.heads.astype(np.float32), tree.deform, tree.driven)
+        hand = (tuple(sorted(chosen.bones.items())), chosen.without, chosen.root)
+        self.key = (tree.names, tuple(array.tobytes() for array in arrays), hand, tuple(map(id, presets)))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.key == other.key
+
+
+@lru_cache(maxsize=16)
+def _remembered(key: _Key) -> Mapping:
+    return find_mapping(key.tree, key.chosen, key.presets)
+
+
+def best_mapping(armature: bpy.types.Object) -> Mapping:
+    """What is known of a character's bones, complete or not. Raises RigError no_armature; changes nothing."""
+    from .. import bonemap
+    from .families import load_presets
+
+    if armature is None or armature.type != "ARMATURE":
+        raise RigError("no_armature", "There is no character to animate.", "Select an armature.")
+    chosen = Chosen()
+    if hasattr(armature, "mgpt3_bones"):  # without the add-on's properties (a script, a test) nothing was chosen
+        without = frozenset(bonemap.left_out(armature))
+        chosen = Chosen(bonemap.overrides(armature), without, bonemap.root_override(armature))
+    presets, _ = load_presets([bonemap.preset_folder()])
+    return _remembered(_Key(read_tree(armature), chosen, presets))
 
 
 def map_armature(armature: bpy.types.Object) -> Mapping:
-    """Recognise a character's rig. Raises RigError (no_armature, unknown_rig, missing_bones); changes nothing."""
-    if armature is None or armature.type != "ARMATURE":
-        raise RigError("no_armature", "There is no character to animate.", "Select an armature.")
-    return match({bone.name: bone.parent.name if bone.parent else None for bone in armature.data.bones})
+    """Which bone plays which joint on a character. Raises RigError (no_armature, unknown_rig, missing_bones)."""
+    return check_mapping(best_mapping(armature))

@@ -33,3 +33,7 @@ class Options:
     loop: bool = False
     floor: float | None = None
     relaxed_hands: bool = False
+
+
+DEFAULT = Options()
+"""As a motion goes onto a character when nothing else is asked for."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import RigError
 from .character import Character
+from .figure import bridge
 from .mapping import map_armature
 from .rest import read_rig
 from .skeleton22 import FPS, INDEX, JOINTS, NEUTRAL, PARENTS
@@ -66,7 +67,7 @@ def sample_joints(
     floor = _floor_height(armature, character, leg_length(NEUTRAL))
     joints = world[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])  # world Z up -> Y up
     joints[..., 1] -= floor
-    _bridge(joints, {*bones, *tips})
+    bridge(joints, {*bones, *tips})
     joints *= leg_length(NEUTRAL) / leg_length(joints)
     return _place(joints).astype(np.float32)
 
@@ -76,27 +77,6 @@ def _floor_height(armature: bpy.types.Object, character: Character, leg: float) 
     level, _ = character.floor(character.leg_length() / leg)
     point = character.to_armature @ np.array([0.0, level, 0.0])
     return float((np.array(armature.matrix_world) @ np.append(point, 1.0))[2])
-
-
-def _bridge(joints: np.ndarray, present: set[int]) -> None:
-    """Fill in joints without a bone, in place: on the way from the joint above to the next one below."""
-    for j, parent in enumerate(PARENTS):
-        if j in present:
-            continue
-        below = [k for k in range(j + 1, 22) if k in present and _above(k, j)]
-        if not below:
-            joints[:, j] = joints[:, parent]
-            continue
-        k = below[0]
-        whole = float(np.linalg.norm(NEUTRAL[k] - NEUTRAL[parent]))
-        part = float(np.linalg.norm(NEUTRAL[j] - NEUTRAL[parent])) / max(whole, 1e-9)
-        joints[:, j] = joints[:, parent] + min(part, 0.9) * (joints[:, k] - joints[:, parent])
-
-
-def _above(joint: int, ancestor: int) -> bool:
-    while joint > ancestor:
-        joint = PARENTS[joint]
-    return joint == ancestor
 
 
 def _place(joints: np.ndarray) -> np.ndarray:

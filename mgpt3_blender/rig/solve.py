@@ -1,59 +1,82 @@
-"""From joint positions to what is keyed: rotation channels and root motion. NumPy only.
+"""From joint positions to what is keyed: rotation channels and locations. NumPy only.
 
-For every joint `turns` finds D, the turn that takes the character's rest to the wanted pose. A bone that plays the
-joint gets D times its own rest orientation: bone roll, bone axes and controls that lie elsewhere never matter. The
-root is placed by the feet: legs of other proportions still stand on the floor, where the motion's stand.
+For every joint `turns` finds D, the turn that takes the character's rest to the wanted pose, and `chains` spreads it
+over spines and necks of any number of bones. A bone that plays the joint gets D times its own rest orientation: bone
+roll, bone axes and controls that lie elsewhere never matter. Posed like that the character is a figure in the motion's
+axes: it is placed by its feet, so that legs of other proportions still stand on the floor, where the motion's stand;
+hands and feet are brought to their places and feet pinned where that is asked for, and the limbs turned after them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import body
+from . import chains, ground, place
+from . import figure as figures
 from . import rotation as rot
 from .character import Character
-from .rest import Rig, base_frame, pose
-from .skeleton22 import ANKLE_HEIGHT, BALL_HEIGHT, NEUTRAL
+from .ground import FEET, Ground
+from .options import DEFAULT, ROOT, Options
+from .reach import reach
+from .rest import Posed, Rig, pose
 from .skeleton22 import INDEX as J
-from .turns import body_turns
+from .turns import body_turns, follow
 
 COMPARED = tuple(J[name] for name in ("l_hip", "r_hip", "l_knee", "r_knee", "l_ankle", "r_ankle", "l_shoulder",
                  "r_shoulder", "l_elbow", "r_elbow", "spine1", "spine2", "spine3", "neck"))  # fmt: skip
 """Joints whose bone has a direction that can be compared: limbs, feet, spine, neck. Left out: the pelvis and the
 chest-to-collar and collar-to-shoulder offsets, which point elsewhere in every rig by construction."""
 
-RETURN_SECONDS = 3.0
-"""How long the root takes to come back to the motion's path after it stepped aside for the feet."""
-
-_FLAT_FOOT = (NEUTRAL[J["l_foot"]] - NEUTRAL[J["l_ankle"]])[[0, 2]]
-
 
 @dataclass
 class Solution:
-    """What to key.
+    """What to key, and what becomes of the character.
 
     Attributes:
         rotations: bone name -> (T, 3, 3) its rotation channel.
-        root: name of the bone that carries the root motion.
-        location: (T, 3) its location channel, armature units.
+        locations: bone name -> (T, 3) its location channel, armature units.
+        root: name of the bone that carries the hips.
+        turns: joint index -> (T, 3, 3) its turn from the rest, armature space.
+        orientations: bone name -> (T, 3, 3) how each keyed bone is turned, armature space.
+        plays: bone name -> index of the joint it plays, for the bones of `orientations`.
+        figure: (T, 22, 3) the character's joints in the motion's axes, metres at the motion's size, its floor at 0;
+            missing joints bridged.
+        joints_armature: (T, 22, 3) the same in armature space.
+        present: (22,) joints that the character has a bone for.
+        rest: (22, 3) the rest in the motion's axes, metres at the motion's size; NaN for missing joints.
+        motion: (T, 22, 3) the motion that was solved for: looped, in place.
+        heights: (4,) of ground.FEET over the floor while the character stands flat, metres at the motion's size.
+        standing: (T, 4) when ground.FEET are meant to stand.
+        ground_source, ground_before, ground_after: feet and floor of the motion, and of the character before and
+            after its feet were pinned.
         errors: (T, n) degrees between where a bone points and where it should, one column for each of `compared`.
         compared: the (joint, next joint) pairs of `errors`.
         scale: armature units for a metre of the motion (leg length against leg length).
         to_armature: (3, 3) rotation from the motion's axes to armature space.
-        feet: (T, 4, 3) left ankle, left ball, right ankle, right ball as solved, in the motion's axes and metres, with
-            heights as if the character's feet were as high as the model's.
     """
 
     rotations: dict[str, np.ndarray]
+    locations: dict[str, np.ndarray]
     root: str
-    location: np.ndarray
+    turns: dict[int, np.ndarray]
+    orientations: dict[str, np.ndarray]
+    plays: dict[str, int]
+    figure: np.ndarray
+    joints_armature: np.ndarray
+    present: np.ndarray
+    rest: np.ndarray
+    motion: np.ndarray
+    heights: np.ndarray
+    standing: np.ndarray
+    ground_source: Ground
+    ground_before: Ground
+    ground_after: Ground
     errors: np.ndarray
     compared: list[tuple[int, int]]
     scale: float
     to_armature: np.ndarray
-    feet: np.ndarray
 
 
 def resample(joints: np.ndarray, fps: float, to_fps: float) -> np.ndarray:
@@ -82,129 +105,196 @@ def leg_length(joints: np.ndarray) -> float:
     return float(np.median(np.sum(legs, axis=0)) / 2)
 
 
-def solve(rig: Rig, joints: np.ndarray, fps: float) -> Solution:
+def solve(rig: Rig, joints: np.ndarray, fps: float, options: Options = DEFAULT) -> Solution:
     """Pose a character for each frame of a motion.
 
     Args:
         rig: the character.
         joints: (T, 22, 3) metres, Y up, facing +Z, floor at 0, at the frame rate the keys will have.
         fps: that frame rate.
+        options: root, loop, in place, floor, foot lock, position-true hands and feet. `limbs` and `relaxed_hands` are
+            not the solve's business.
     """
-    joints = np.asarray(joints, np.float64)
-    character = Character(rig)
-    scale = character.leg_length() / leg_length(joints)
-    out, into = character.to_armature, character.to_motion
-    turns = {joint: out @ turn @ into for joint, turn in body_turns(joints, fps, character).items()}
-    targets = {i: turns[j] @ (character.carried @ rig.bones[i].rotation) for i, j in rig.keyed.items() if j in turns}
-
-    carrier = rig.root
-    while rig.bones[carrier].connected:  # a connected bone has no location of its own; what it is connected to has
-        carrier = rig.bones[carrier].parent
-    posed = pose(rig.bones, targets, {carrier: np.zeros(3)})
-    rotations, heads, channels = posed.rotations, posed.heads, posed.channels
-    offset, feet = _root_offset(character, joints, scale, turns, heads, fps)
-    _, axes, _ = base_frame(rig.bones, carrier, rotations, heads)
-    location = np.broadcast_to(rot.turn(rot.transposed(axes), offset), offset.shape)
-
-    pairs = [(j, k) for j in COMPARED if character.present[j] and (k := character.next(j)) is not None and j in turns]
-    errors = np.empty((len(joints), len(pairs)))
-    for n, (j, k) in enumerate(pairs):
-        points = rot.turn(turns[j], character.vector(j, k))
-        errors[:, n] = np.degrees(rot.angle_between(points, rot.turn(out, joints[:, k] - joints[:, j])))
-    return Solution(
-        rotations={rig.bones[i].name: np.broadcast_to(c, (len(joints), 3, 3)) for i, c in channels.items()},
-        root=rig.bones[carrier].name,
-        location=location,
-        errors=errors,
-        compared=pairs,
-        scale=scale,
-        to_armature=out,
-        feet=feet,
-    )
+    motion = np.asarray(joints, np.float64)
+    if options.loop:
+        motion = place.loop(motion, fps)
+    character = Character(rig, root_keyed=options.root == ROOT)
+    work = _Work(character, motion, fps, options)
+    work.pose_like_the_motion()
+    work.stand()
+    work.adjust()
+    return work.solution()
 
 
-def _root_offset(
-    character: Character,
-    joints: np.ndarray,
-    scale: float,
-    turns: dict[int, np.ndarray],
-    heads: list[np.ndarray],
-    fps: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far the whole character must move at each frame, armature space (T, 3), and its feet then (T, 4, 3).
+@dataclass
+class _Work:
+    """One solve under way. Turns are in the motion's axes; what is posed is in armature space."""
 
-    The middle of the hips travels as the motion's does, at the character's scale. On top of that come the feet: legs
-    with other proportions, turned just like the motion's, end elsewhere, and the root makes up for it so that standing
-    feet keep their height and slide no more than the motion's. While both feet are far off the floor (a handstand, a
-    fall) the hips alone count.
-    """
-    rig, into = character.rig, character.to_armature.T
+    character: Character
+    motion: np.ndarray
+    fps: float
+    options: Options
+    turns: dict[int, np.ndarray] = field(default_factory=dict)
+    spread: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def head(joint: int) -> np.ndarray:
-        return np.broadcast_to(heads[rig.joint_bone[joint]] @ into.T, (len(joints), 3))
+    def pose_like_the_motion(self) -> None:
+        """Turn all bones like the motion's, the hips where they are in rest."""
+        character, motion = self.character, self.motion
+        more = min(len(motion) - 1, round(self.fps)) if self.options.loop else 0
+        if more > 0:  # what is averaged over time must not end at the seam of a loop
+            turns = body_turns(place.extended(motion, more), self.fps, character)
+            self.turns = {j: turn[more : more + len(motion)] for j, turn in turns.items()}
+        else:
+            self.turns = body_turns(motion, self.fps, character)
+        self.spread = chains.spread(character, self.turns)
+        self.carrier = character.rig.root
+        while character.bones[self.carrier].connected:  # a connected bone has no location of its own
+            self.carrier = character.bones[self.carrier].parent
+        above = character.bones[: self.carrier + 1]
+        self.at_rest = pose(above, {}, {self.carrier: np.zeros(3)}).heads[self.carrier]  # without a location of its own
+        self.posed = self._pose({self.carrier: self.at_rest})
+        self.loose = figures.loose_joints(character)
+        self.joints = figures.joints_of(character, self.posed, len(motion))
+        if self.loose:
+            figures.hold_together(character, self.joints, self._turned(), self.loose)
 
-    hips = 0.5 * (head(J["l_hip"]) + head(J["r_hip"]))
-    wanted = 0.5 * (joints[:, J["l_hip"]] + joints[:, J["r_hip"]]) * scale
-    rest = into @ (0.5 * (character.heads[J["l_hip"]] + character.heads[J["r_hip"]]))
-    floor, heights = character.floor(scale)
-    move = wanted + np.array([rest[0], floor, rest[2]]) - hips
+    def _turned(self) -> dict[int, np.ndarray]:
+        """Joint -> its turn in armature space."""
+        out, into = self.character.to_armature, self.character.to_motion
+        return {joint: out @ turn @ into for joint, turn in self.turns.items()}
 
-    clear, rise, reach, feet = [], [], [], []
-    for n, side in enumerate("lr"):
-        hip, ankle, ball = (J[f"{side}_{name}"] for name in ("hip", "ankle", "foot"))
-        foot = rot.turn(into @ turns[ankle] @ character.to_motion.T, character.foot_vector(ankle))
-        for k, own, height, theirs in (
-            (ankle, head(ankle), heights[n][0], ANKLE_HEIGHT),
-            (ball, head(ankle) + foot, heights[n][1], BALL_HEIGHT),
-        ):
-            feet.append(own)
-            clear.append(joints[:, k, 1] - theirs)
-            rise.append(own[:, 1] - height)
-            reach.append((own - head(hip)) - (joints[:, k] - joints[:, hip]) * scale)
-        # A longer or shorter foot sets its ball down elsewhere; that is no reason to move when the weight goes there.
-        flat = np.hypot(*character.foot_vector(J[f"{side}_ankle"])[[0, 2]]) - scale * np.hypot(*_FLAT_FOOT)
-        reach[-1] = reach[-1] - flat * rot.unit(foot * [1.0, 0.0, 1.0])
-    clearance = np.min(clear, axis=0)
-    sunk = float(np.percentile(clearance, 5))
-    clearance = clearance - (sunk if abs(sunk) < 0.04 else 0.0)  # where this motion has its floor, to the millimetre
-    near = 1.0 - body.smoothstep(clearance, 0.15, 0.5)
-    stands = np.exp(-(np.array(clear) - np.min(clear, axis=0)) / 0.015) * near  # (4, T) how much each point stands
-    move += _held_feet(np.array(reach), stands, fps)
-    move[:, 1] += near * (floor + clearance * scale - np.min(rise, axis=0) - move[:, 1])
-    placed = (np.stack(feet, 1) + move[:, None]) / scale
-    over = (np.stack(rise, 1) + move[:, None, 1] - floor) / scale  # heights as this model's feet would have them
-    placed[..., 1] = over + [ANKLE_HEIGHT, BALL_HEIGHT] * 2
-    return move @ into, placed
+    def _targets(self) -> dict[int, np.ndarray]:
+        """Bone index -> wanted orientation in armature space."""
+        rig, out = self.character.rig, self.character.to_armature
+        into = self.character.to_motion @ self.character.carried
+        wanted = {i: self.turns[j] for i, j in rig.keyed.items() if j in self.turns} | self.spread
+        return {i: out @ turn @ (into @ rig.bones[i].rotation) for i, turn in wanted.items()}
 
+    def _pose(self, places: dict[int, np.ndarray], more: dict[int, np.ndarray] | None = None) -> Posed:
+        return pose(self.character.bones, self._targets() | (more or {}), None, places)
 
-def _held_feet(reach: np.ndarray, stands: np.ndarray, fps: float) -> np.ndarray:
-    """Shift across the floor that keeps standing feet where they stand. -> (T, 3), Y zero.
+    def stand(self) -> None:
+        """Place the posed character on its floor, by its feet."""
+        character = self.character
+        self.scale = character.leg_length() / leg_length(self.motion)
+        floor, heights = character.floor(self.scale, self.options.floor)
+        self.heights = np.array(heights).ravel() / self.scale
+        self.stage = figures.stage(character, self.scale, floor)
+        self.figure = self.stage.figure(self.joints)
+        self.standing = ground.contacts(self.motion[:, FEET], self.fps)
+        self.offset = place.root_offset(self.figure, self.motion, self.heights, self.fps, cyclic=self.options.loop)
+        self.figure = self.figure + self.offset[:, None]
+        self.ground_source = ground.measure_ground(self.motion, self.standing, place.HEIGHTS, self.fps)
+        self.ground_before = self.ground_after = self._ground()
 
-    A thigh and a shin of other proportions carry a foot on where the motion's stood. The shift undoes that, as the
-    least-squares answer over the whole motion: its steps cancel those of the standing feet, and it is drawn back to
-    zero over some seconds, so that the way travelled stays the motion's at the character's scale.
+    def _ground(self) -> Ground:
+        return ground.measure_ground(self.figure, self.standing, self.heights, self.fps)
 
-    Args:
-        reach: (n, T, 3) how much further each foot point is from its hip than the scaled motion's.
-        stands: (n, T) how much each point carries, 0..1.
-    """
-    weight = np.minimum(stands[:, 1:], stands[:, :-1])  # (n, T-1)
-    step = np.diff(reach[..., [0, 2]], axis=1)
-    pull = (weight[..., None] * step).sum(0)
-    hold = weight.sum(0) + 0.01  # in the air the shift merely goes on smoothly
-    back = 1.0 / (RETURN_SECONDS * fps) ** 2
-    count = stands.shape[1]
-    middle = np.full(count, back)
-    middle[:-1] += hold
-    middle[1:] += hold
-    right = np.zeros((count, 2))
-    right[:-1] += pull
-    right[1:] -= pull
-    for t in range(1, count):  # a tridiagonal system: eliminate downwards, substitute upwards
-        part = hold[t - 1] / middle[t - 1]
-        middle[t] -= part * hold[t - 1]
-        right[t] += part * right[t - 1]
-    right[-1] /= middle[-1]
-    for t in range(count - 2, -1, -1):
-        right[t] = (right[t] + hold[t] * right[t + 1]) / middle[t]
-    return np.stack([right[:, 0], np.zeros(count), right[:, 1]], -1)
+    def adjust(self) -> None:
+        """Hands and feet to their places, feet pinned, the way taken off: whatever is asked for."""
+        options, before = self.options, self.figure
+        after = before
+        if options.hands or options.feet:
+            after = reach(after, self.motion, None, hands=options.hands, feet=options.feet)
+        if options.foot_lock:
+            after = ground.lock_feet(after, self.standing, self.heights, self.fps, cyclic=options.loop)
+        self.figure = after
+        if after is not before:
+            follow(self.turns, before, after)
+            self.offset = self.offset + after[:, 0] - before[:, 0]
+            self.ground_after = self._ground()
+        self.adjusted = after is not before
+        self.path, self.yaw = None, None
+        if options.root == ROOT or options.in_place:
+            self.path, self.yaw = place.travel(self.motion, self.fps, cyclic=options.loop)
+        if options.in_place:
+            self.motion = place.in_place(self.motion, self.fps, path=self.path)
+            self.offset = self.offset + place.in_place(self.figure, self.fps, path=self.path)[:, 0] - self.figure[:, 0]
+            self.path = np.broadcast_to(self.path[:1], self.path.shape)
+
+    def _root_bone(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+        """Orientation and place of the root bone where it carries the way: by bone index, armature space."""
+        character = self.character
+        rig, root = character.rig, character.rig.root_bone
+        if self.options.root != ROOT:
+            return {}, {}
+        if root is None or root == self.carrier or not character.hangs_on(self.carrier, {root}):
+            rig.warnings.append("This character has no root bone over its hips: the hips carry the way travelled.")
+            return {}, {}
+        axes = self.stage.axes
+        yaw = axes @ place.about_up(self.yaw) @ axes.T
+        centre = axes @ self.stage.origin  # it turns about the point under the hips
+        head = character.still.heads[root][0]
+        way = self.path @ axes.T * self.scale
+        return (
+            {root: yaw @ character.still.rotations[root]},
+            {root: centre + way + rot.turn(yaw, head - centre)},
+        )
+
+    def solution(self) -> Solution:
+        """Channels, and the character as they leave it."""
+        character, rig, frames = self.character, self.character.rig, len(self.motion)
+        offset = self.offset * self.scale @ self.stage.axes.T
+        hips = self.at_rest + offset
+        root_turn, root_place = self._root_bone()
+        if self.adjusted or self.loose or root_place:
+            places = {self.carrier: hips, **root_place}
+            if self.loose:
+                if self.adjusted:
+                    self.joints = figures.joints_of(character, self._pose({self.carrier: self.at_rest}), frames)
+                    figures.hold_together(character, self.joints, self._turned(), self.loose)
+                for joint in self.loose:
+                    places[rig.joint_bone[joint]] = self._head_of(joint) + offset
+            posed = self._pose(places, root_turn)
+            joints = figures.joints_of(character, posed, frames)
+        else:  # only the hips move: everything else is as it was posed
+            posed = pose(character.bones[: self.carrier + 1], self._targets(), None, {self.carrier: hips})
+            self.posed.shifts.update(posed.shifts)
+            posed = self.posed
+            joints = self.joints + offset[:, None]
+        figure = self.stage.figure(joints)
+        pairs = [
+            (j, k)
+            for j in COMPARED
+            if character.present[j] and (k := character.next(j)) is not None and j in self.turns
+        ]
+        near, far = (np.array([pair[n] for pair in pairs]) for n in (0, 1))
+        errors = np.degrees(
+            rot.angle_between(figure[:, far] - figure[:, near], self.motion[:, far] - self.motion[:, near])
+        )
+
+        def whole(channels: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
+            return {character.bones[i].name: np.broadcast_to(c, (frames, *c.shape[1:])) for i, c in channels.items()}
+
+        plays = {i: rig.keyed.get(i, J["neck"] if i in rig.neck else J["spine2"]) for i in posed.channels}
+        plays |= dict.fromkeys(root_turn, J["pelvis"])
+        return Solution(
+            rotations=whole(posed.channels),
+            locations=whole(posed.shifts),
+            root=character.bones[self.carrier].name,
+            turns={joint: self.stage.axes @ turn @ character.to_motion for joint, turn in self.turns.items()},
+            orientations=whole({i: posed.rotations[i] for i in posed.channels}),
+            plays={character.bones[i].name: joint for i, joint in plays.items()},
+            figure=figure,
+            joints_armature=joints,
+            present=character.present,
+            rest=character.rest_joints() / self.scale,
+            motion=self.motion,
+            heights=self.heights,
+            standing=self.standing,
+            ground_source=self.ground_source,
+            ground_before=self.ground_before,
+            ground_after=self.ground_after,
+            errors=errors,
+            compared=pairs,
+            scale=self.scale,
+            to_armature=self.stage.axes,
+        )
+
+    def _head_of(self, joint: int) -> np.ndarray:
+        """Where the bone of a loose joint is to have its head, before the hips move. (T, 3) armature space."""
+        character = self.character
+        i = character.rig.joint_bone[joint]
+        bone = character.bones[i]
+        offset = bone.rotation.T @ (character.rig.joint_heads[joint] - bone.head)
+        return self.joints[:, joint] - rot.turn(self._targets()[i], offset)

@@ -1,10 +1,19 @@
 """How far each joint turns from the character's rest to the motion: rest-pose compensation. NumPy only.
 
-A limb's turn takes the direction *and* the bending axis that the limb has in rest to those of the motion, so that an
-A pose, a T pose or bent elbows come out the same. Limbs point exactly where the motion's do. Spine, neck and feet
-are built differently in every skeleton (the motion's neck leans 40 degrees forward on a person who stands straight),
-so they keep the character's own posture as far as TOLERANCE allows. Collarbones turn from their own rest by as much
-as the motion's turn from theirs.
+Directions: limbs point exactly where the motion's do. Spine, neck and feet are built differently in every skeleton
+(the motion's neck leans 40 degrees forward on a person who stands straight), so they keep the character's own posture
+as far as TOLERANCE allows. Collarbones turn from their own rest by as much as the motion's turn from theirs.
+
+Twist, which positions do not show:
+- Pelvis and chest take the best fit of their landmarks; what the spine and neck turn between pelvis, chest and head
+  is spread along them.
+- Elbow and knee are hinges. Upper and lower bone share one bending axis, at right angles to the plane of the limb
+  while it is bent (body.bending_axis); both in rest and in the motion. So an A pose, a T pose, arms down or bent
+  elbows come out the same, and an upper arm is rolled against the chest only as far as its elbow shows.
+- A straight limb keeps the axis it had and drifts to the one of a relaxed body; no limb rolls by more than
+  body.ROLL_LIMIT in 1/20 s, so nothing flips.
+- Positions end at the wrist: the hand continues the forearm, and the forearm's twist is the elbow's.
+- The foot takes the knee's axis, and lies level where it lies on the floor.
 """
 
 from __future__ import annotations
@@ -14,10 +23,10 @@ import numpy as np
 from . import body
 from . import rotation as rot
 from .character import Character
-from .skeleton22 import FOOT_SLOPE, JOINTS, NEUTRAL, NEXT
+from .skeleton22 import FOOT_SLOPE, JOINTS, NEUTRAL, NEXT, SPINE
 from .skeleton22 import INDEX as J
 
-TOLERANCE = {"spine1": 6.0, "spine2": 6.0, "spine3": 6.0, "neck": 6.0, "l_ankle": 5.0, "r_ankle": 5.0}
+TOLERANCE = {"spine1": 4.0, "spine2": 4.0, "spine3": 4.0, "neck": 4.5, "l_ankle": 3.0, "r_ankle": 3.0}
 """Degrees by which a bone may point elsewhere than the motion's, so that a character keeps its own posture."""
 
 
@@ -64,28 +73,35 @@ def _torso(
     """Spine, neck, head and collarbones."""
     own = _fit(character, J["pelvis"], body.PELVIS_LANDMARKS)
     out[J["pelvis"]] = pelvis @ own
-    chest_own = _fit(character, J["spine3"], body.CHEST_LANDMARKS)
-    for n, name in enumerate(("spine1", "spine2", "spine3")):
-        joint, other = J[name], character.next(J[name])
-        if not character.present[joint]:
-            continue
-        base = rot.between(pelvis, chest, (n + 1) / 3)
+    # From here on `own` undoes how a part stands in rest.
+    chest_own = character.chest.T if character.is_pose else _fit(character, J["spine3"], body.CHEST_LANDMARKS)
+    spine = [J[name] for name in SPINE if character.present[J[name]]]
+    for n, joint in enumerate(spine):
+        other, top = character.next(joint), joint == spine[-1]  # the topmost bone carries shoulders and neck
+        part = (n + 1) / len(spine)
+        base = chest if top else rot.between(pelvis, chest, part)
         if other is None:
-            out[joint] = base @ (chest_own if name == "spine3" else own)
+            out[joint] = base @ (chest_own if top else own)
             continue
         neutral, wanted = NEUTRAL[other] - NEUTRAL[joint], joints[:, other] - joints[:, joint]
-        turn = base if name == "spine3" else rot.swing(rot.turn(base, neutral), wanted) @ base
-        own = chest_own if name == "spine3" else _posture(character, joint, own, neutral)
-        out[joint] = _toward(turn @ own, character.rest_vector(joint, other), wanted, TOLERANCE[name])
-    neck = chest
+        turn = base if top else rot.swing(rot.turn(base, neutral), wanted) @ base
+        if top:
+            own = chest_own
+        elif character.is_pose:
+            own = rot.between(np.eye(3)[None], character.chest.T[None], part)[0]
+        else:
+            own = _posture(character, joint, own, neutral)
+        out[joint] = _toward(turn @ own, character.rest_vector(joint, other), wanted, TOLERANCE[JOINTS[joint]])
     neutral, wanted = NEUTRAL[J["head"]] - NEUTRAL[J["neck"]], joints[:, J["head"]] - joints[:, J["neck"]]
     neck = rot.swing(rot.turn(chest, neutral), wanted) @ chest
-    own = chest_own
+    own = character.neck.T if character.is_pose else chest_own
     if character.present[J["neck"]]:
-        own = _posture(character, J["neck"], chest_own, neutral)
         rest = character.rest_vector(J["neck"], J["head"])
-        out[J["neck"]] = _toward(neck @ own, rest, wanted, TOLERANCE["neck"])
-    out[J["head"]] = neck @ own
+        own = _posture(character, J["neck"], own, neutral)
+        out[J["neck"]] = neck @ own
+        if np.linalg.norm(rest) > 1e-4 * character.size:
+            out[J["neck"]] = _toward(neck @ own, rest, wanted, TOLERANCE["neck"])
+    out[J["head"]] = neck @ (character.head.T if character.is_pose else own)
     for side in "lr":
         joint, other = J[f"{side}_collar"], J[f"{side}_shoulder"]
         neutral, wanted = NEUTRAL[other] - NEUTRAL[joint], joints[:, other] - joints[:, joint]
@@ -94,50 +110,68 @@ def _torso(
             out[joint] = turn @ _posture(character, joint, chest_own, neutral)
 
 
-def _rest_axis(limb: body.Limb, upper: np.ndarray, lower: np.ndarray, spare: np.ndarray | None) -> np.ndarray:
-    """Bending axis of a limb in rest: as seen if it is clearly bent, else as carried from the reference.
+def _rest_axis(
+    limb: body.Limb, base: np.ndarray, upper: np.ndarray, lower: np.ndarray, spare: np.ndarray | None
+) -> np.ndarray:
+    """Bending axis of a limb in rest: as seen if it is clearly bent, else as carried from the reference. (3,).
 
-    `spare` is what the foot says about a knee; it decides when it contradicts (a rest pose that is no pose).
+    `base` is how chest or pelvis are turned in rest; `spare` is what the foot says about a knee, and decides when it
+    contradicts (a rest pose that is no pose).
     """
-    carried = body.carried_axis(limb, upper)
+    along = base.T @ rot.unit(upper)
+    carried = base @ body.rest_axis(limb, along)
     if spare is not None and np.linalg.norm(spare) > 0.3 and rot.unit(spare) @ carried < 0.7:
         return rot.unit(spare)
     seen = np.cross(rot.unit(upper), rot.unit(lower))
-    trust = body.smoothstep(float(np.linalg.norm(seen)), 0.17, 0.35) if seen @ carried > 0.0 else 0.0
+    # Arms that point ahead may have come there from the side or from below, with the palms down or facing each other:
+    # there a slight bend counts as well.
+    unsure = float(body.smoothstep(1.0 - along @ limb.rest_reference, 0.4, 0.8))
+    bend = float(np.linalg.norm(seen))
+    trust = body.smoothstep(bend, 0.17 - 0.13 * unsure, 0.35 - 0.25 * unsure) if seen @ carried > 0.0 else 0.0
     return rot.unit((1.0 - trust) * carried + trust * rot.unit(seen))
+
+
+def _limb(
+    limb: body.Limb,
+    joints: np.ndarray,
+    fps: float,
+    base: np.ndarray,
+    rest_base: np.ndarray,
+    character: Character,
+    spare: np.ndarray | None,
+    out: dict[int, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns of the upper and lower bone of an arm or leg. -> bending axis in the motion (T, 3) and in rest (3,)."""
+    a, b, c = limb.joints
+    upper, lower = joints[:, b] - joints[:, a], joints[:, c] - joints[:, b]
+    axis = body.bending_axis(limb, base, upper, lower, fps)
+    rest_upper, rest_lower = character.rest_vector(a, b), character.rest_vector(b, c)
+    rest_axis = _rest_axis(limb, rest_base, rest_upper, rest_lower, spare)
+    frames, rest = body.hinge_frames(upper, lower, axis), body.hinge_frames(rest_upper, rest_lower, rest_axis)
+    out[a], out[b] = frames[0] @ rest[0].T, frames[1] @ rest[1].T
+    return axis, rest_axis
 
 
 def _arm(
     joints: np.ndarray, fps: float, side: str, chest: np.ndarray, character: Character, out: dict[int, np.ndarray]
 ) -> None:
     limb = body.ARMS[side]
-    a, b, c = limb.joints
-    upper, lower = joints[:, b] - joints[:, a], joints[:, c] - joints[:, b]
-    axis = body.bending_axis(limb, chest, upper, lower, fps)
-    rest_upper, rest_lower = character.rest_vector(a, b), character.rest_vector(b, c)
-    rest_axis = _rest_axis(limb, rest_upper, rest_lower, None)
-    out[a] = rot.frame(upper, axis) @ rot.frame(rest_upper, rest_axis).T
-    out[b] = rot.frame(lower, axis) @ rot.frame(rest_lower, rest_axis).T
-    out[c] = out[b]  # positions end at the wrist: the hand continues the forearm
+    _limb(limb, joints, fps, chest, character.chest, character, None, out)
+    out[limb.joints[2]] = out[limb.joints[1]]
 
 
 def _leg(
     joints: np.ndarray, fps: float, side: str, pelvis: np.ndarray, character: Character, out: dict[int, np.ndarray]
 ) -> None:
     limb = body.LEGS[side]
-    a, b, c = limb.joints
-    d = NEXT[c]
-    upper, lower = joints[:, b] - joints[:, a], joints[:, c] - joints[:, b]
-    axis = body.bending_axis(limb, pelvis, upper, lower, fps)
-    rest_upper, rest_lower = character.rest_vector(a, b), character.rest_vector(b, c)
+    c, d = limb.joints[2], NEXT[limb.joints[2]]
     rest_foot = character.foot_vector(c)
+    rest_lower = character.rest_vector(limb.joints[1], c)
     spare = None if character.is_pose else np.cross(rot.unit(rest_foot), rot.unit(rest_lower))
-    rest_axis = _rest_axis(limb, rest_upper, rest_lower, spare)
-    out[a] = rot.frame(upper, axis) @ rot.frame(rest_upper, rest_axis).T
-    out[b] = rot.frame(lower, axis) @ rot.frame(rest_lower, rest_axis).T
+    axis, rest_axis = _limb(limb, joints, fps, pelvis, np.eye(3), character, spare, out)
 
     foot = joints[:, d] - joints[:, c]
-    sideways = body.foot_sideways(foot, axis, joints[:, d, 1])
+    sideways = body.foot_sideways(foot, axis, joints[:, d, 1], fps)
     slope = FOOT_SLOPE
     rest_sideways = rest_axis
     if character.is_pose:
@@ -152,3 +186,37 @@ def _leg(
     down = np.arcsin(np.clip(-rot.unit(foot)[:, 1], -1.0, 1.0)) - FOOT_SLOPE
     lift = np.clip(down, 0.0, np.radians(50.0)) * (1.0 - body.smoothstep(joints[:, d, 1], 0.03, 0.12))
     out[d] = rot.about(frame[..., 0], -lift) @ out[c]
+
+
+def follow(turns: dict[int, np.ndarray], before: np.ndarray, after: np.ndarray) -> None:
+    """Turn limbs on, in place, from where a figure had them to where it has them now. Both (T, 22, 3), motion axes.
+
+    Bones take the shortest turn to their new direction, and roll so that the bending axis stays the hinge it was.
+    Hands keep on with the forearm. Feet turn with their soles; toes turn only across the floor, so that flat ones stay
+    flat.
+    """
+    for side in "lr":
+        for a, b, c in (body.ARMS[side].joints, body.LEGS[side].joints):
+            if np.abs((after - before)[:, [b, c]] - (after - before)[:, [a, b]]).max() < 1e-9:
+                continue
+            bones = [(at[:, b] - at[:, a], at[:, c] - at[:, b]) for at in (before, after)]
+            hinges = [np.cross(rot.unit(upper), rot.unit(lower)) for upper, lower in bones]
+            bent = np.minimum(*(np.linalg.norm(hinge, axis=-1) for hinge in hinges))
+            seen = body.smoothstep(bent, 0.1, 0.35)  # a straight limb shows no hinge
+            for n, joint in enumerate((a, b)):
+                turn = rot.swing(bones[0][n], bones[1][n])
+                along = rot.unit(bones[1][n])
+                angle = body.angle_about(along, rot.turn(turn, rot.unit(hinges[0])), rot.unit(hinges[1]))
+                turns[joint] = rot.about(along, np.where(np.abs(angle) < 1.6, seen * angle, 0.0)) @ turn @ turns[joint]
+            if a in (J["l_shoulder"], J["r_shoulder"]):
+                turns[c] = turns[b]
+        ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
+        feet = [at[:, ball] - at[:, ankle] for at in (before, after)]
+        turns[ankle] = rot.swing(*feet) @ turns[ankle]
+        if ball in turns:
+            flat = [foot * [1.0, 0.0, 1.0] for foot in feet]
+            lying = body.smoothstep(
+                np.minimum(*(np.linalg.norm(rot.unit(f)[:, [0, 2]], axis=-1) for f in feet)), 0.2, 0.5
+            )
+            yaw = body.angle_about(body.UP, *flat)
+            turns[ball] = rot.about(np.broadcast_to(body.UP, flat[0].shape), lying * yaw) @ turns[ball]

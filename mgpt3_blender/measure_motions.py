@@ -1,0 +1,93 @@
+"""The motions to measure with: from files, read by the core in a process of its own, and generated ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import jobs, runtime
+from .errors import UserError
+from .wire import decode_array
+
+FPS = 20.0
+MOST = 200  # frames; longer motions are cut to their middle
+PROMPTS = ("a person walks forward", "a person waves with the right hand")
+SECONDS, SEED = 6.0, 7
+
+# What the child process runs: `python -m core` has no command that turns a motion file into joints and nothing else.
+_READ = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from core.errors import CoreError
+from core.motionfile import read_motion
+out, files = sys.argv[1], sys.argv[2:]
+try:
+    np.savez(out, *[read_motion(Path(file)) for file in files])
+except CoreError as error:
+    print(json.dumps({"message": error.message, "remedy": error.remedy}))
+    sys.exit(2)
+"""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion by name: `joints` (T, 22, 3) float32 metres, Y up, facing +Z at frame 0, 20 fps."""
+
+    name: str
+    joints: np.ndarray
+
+
+def middle(joints: np.ndarray, most: int = MOST) -> np.ndarray:
+    """The middle `most` frames, moved and turned so that they begin over the origin facing +Z."""
+    start = max(0, (len(joints) - most) // 2)
+    joints = np.asarray(joints, np.float64)[start : start + most]
+    across = joints[0, 1] - joints[0, 2] + joints[0, 16] - joints[0, 17]
+    angle = np.arctan2(across[2], across[0])
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    return ((joints - joints[0, 0] * [1.0, 0.0, 1.0]) @ turn.T).astype(np.float32)
+
+
+def from_files(files: list[Path], python: Path) -> list[Motion]:
+    """Read .bvh, .npz and .json files with the core's own reader. Raises UserError (bad_motion)."""
+    if not files:
+        return []
+    remedy = "Give .bvh files, or .npz or .json files of joints."
+    gone = [str(file) for file in files if not file.is_file()]
+    if gone:
+        raise UserError("bad_motion", f"There is no motion file {', '.join(gone)}.", remedy)
+    with tempfile.TemporaryDirectory(prefix="mgpt3-motions-") as folder:
+        out = Path(folder) / "joints.npz"
+        command = [str(python), "-c", _READ, str(out), *[str(file.resolve()) for file in files]]
+        parent = runtime.core_parent(Path(__file__).parent)
+        done = subprocess.run(command, cwd=parent, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        if done.returncode:
+            try:
+                said = json.loads(done.stdout.strip().splitlines()[-1])
+                raise UserError("bad_motion", said["message"], said["remedy"])
+            except (IndexError, KeyError, ValueError) as error:
+                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+                raise UserError("bad_motion", f"The motion files cannot be read: {last}.", remedy) from error
+        with np.load(out) as arrays:
+            joints = [arrays[f"arr_{i}"] for i in range(len(files))]
+    short = [file.name for file, one in zip(files, joints, strict=True) if len(one) < 10]
+    if short:
+        raise UserError("bad_motion", f"These motions are shorter than half a second: {', '.join(short)}.", remedy)
+    return [Motion(file.stem, middle(one)) for file, one in zip(files, joints, strict=True)]
+
+
+def from_prompts(prompts: list[str], seconds: float = SECONDS, seed: int = SEED) -> list[Motion]:
+    """Motions of the model in use, made through the worker. Raises UserError."""
+    out = []
+    for prompt in prompts:
+        worker = jobs.worker()
+        wanted = {"prompt": prompt, "seconds": seconds, "seed": seed, "variations": 1, "guidance": None, "steps": None}
+        reply = worker.wait(worker.request("generate", wanted))
+        out.append(Motion(prompt, middle(decode_array(reply["motions"][0]["joints"]))))
+    return out
