@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,6 @@ def from_prompts(prompts: list[str], seconds: float = SECONDS, seed: int = SEED)
     for prompt in prompts:
         worker = jobs.worker()
         wanted = {"prompt": prompt, "seconds": seconds, "seed": seed, "variations": 1, "guidance": None, "steps": None}
-        reply = worker.wait(worker.request("generate", wanted))
+        reply: Any = worker.wait(worker.request("generate", wanted))
         out.append(Motion(prompt, middle(decode_array(reply["motions"][0]["joints"]))))
     return out

@@ -54,7 +54,8 @@ class RigEntry:
 def _bones(raw: Any) -> dict[str, str]:
     """A joint -> bone table, without joints that have none and without names that are no joints."""
     rows = raw.items() if isinstance(raw, dict) else ()
-    return {joint: bone for joint, bone in rows if joint in INDEX and isinstance(bone, str) and bone}
+    first = {joint: bone[0] if isinstance(bone, list) and bone else bone for joint, bone in rows}
+    return {joint: bone for joint, bone in first.items() if joint in INDEX and isinstance(bone, str) and bone}
 
 
 def _entry(folder: Path, raw: Any) -> RigEntry | None:
@@ -65,6 +66,9 @@ def _entry(folder: Path, raw: Any) -> RigEntry | None:
     for joint, bones in (raw.get("mapping_alt") if isinstance(raw.get("mapping_alt"), dict) else {}).items():
         listed = [bones] if isinstance(bones, str) else bones if isinstance(bones, list) else []
         alternatives[joint] = tuple(bone for bone in listed if isinstance(bone, str))
+    for joint, bones in (raw.get("mapping") if isinstance(raw.get("mapping"), dict) else {}).items():
+        if isinstance(bones, list):
+            alternatives[joint] = (*alternatives.get(joint, ()), *[bone for bone in bones if isinstance(bone, str)])
     mapping = _bones(raw.get("mapping"))
     told = raw.get("null_joints") if isinstance(raw.get("null_joints"), list) else []
     nulls = raw["mapping"].items() if isinstance(raw.get("mapping"), dict) else ()
@@ -176,6 +180,8 @@ def load(entry: RigEntry) -> bpy.types.Object:
         bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True, load_ui=False)
         _import(entry.path, entry.importer)
     armature = _armature(entry)
+    if bpy.context.object is not None and bpy.context.object.mode != "OBJECT":  # a file may be saved in any mode
+        bpy.ops.object.mode_set(mode="OBJECT")
     if armature.name not in bpy.context.view_layer.objects:
         bpy.context.scene.collection.objects.link(armature)
     for item in bpy.data.objects:

@@ -78,7 +78,7 @@ def draw_sheet(
 
 
 def _subtitle(mapping: Mapping, row: RigRow | None) -> str:
-    words = [f"{mapping.preset}, {mapping.confidence:.0%} sure"]
+    words = [f"{mapping.preset}, {100 * mapping.confidence:.0f} % sure"]
     if row is not None and row.motions:
         told = row.motions[0].report
         if told.limb_mean_deg is not None and told.limb_p95_deg is not None:

@@ -6,6 +6,7 @@ proportions are comes from the file's own description and rest pose; where a des
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,7 @@ import numpy as np
 
 from . import action as actions
 from .measure_motions import FPS, Motion
-from .rig import body, ground
-from .rig import rotation as rot
+from .rig import ground
 from .rig.apply import ApplyResult, apply_motion, remove_motion
 from .rig.character import Character
 from .rig.mapping import Mapping
@@ -26,14 +26,17 @@ from .rig.report import Report, judge
 from .rig.rest import read_rig
 from .rig.sample import sample_joints
 from .rig.skeleton22 import INDEX as J
-from .rig.skeleton22 import JOINTS, NEUTRAL, NEXT, PARENTS
+from .rig.skeleton22 import JOINTS, NEXT
 from .rig.solve import COMPARED, leg_length, resample
+from .rigcompare import complete, own_axes, round_trip_mm, slide_mm, standing_axes, travel_ratio
 from .rigfiles import RigEntry
 
 SCENE_FPS = 24  # not the motion's 20: animators work at 24, and keys then lie between the motion's frames
 START = 1.0
 TIMED_FRAMES = 200
-LEANING = 35.0  # degrees from upright at which a rest pose no longer stands
+
+
+_CHANNEL = re.compile(r'pose\.bones\["((?:[^"\\]|\\.)*)"\]\.(?:location|scale|rotation_\w+)')
 
 
 @dataclass(frozen=True)
@@ -105,23 +108,6 @@ def find_truth(armature: bpy.types.Object, entry: RigEntry, mapping: Mapping) ->
     return Truth(bones, rest, axes, own_axes(rest) if is_pose else axes, is_pose)
 
 
-def standing_axes(rest: np.ndarray) -> np.ndarray:
-    """Columns left (through the hips), the world's up, forward. rest (22, 3) world space -> (3, 3)."""
-    up = np.array([0.0, 0.0, 1.0])
-    left = rot.unit((rest[J["l_hip"]] - rest[J["r_hip"]]) * [1.0, 1.0, 0.0])
-    return np.stack([left, up, np.cross(left, up)], -1)
-
-
-def own_axes(rest: np.ndarray) -> np.ndarray:
-    """Columns left, up and forward of a body that may lie down in rest: its up is then from the hips to the head."""
-    hips, left = 0.5 * (rest[J["l_hip"]] + rest[J["r_hip"]]), rot.unit(rest[J["l_hip"]] - rest[J["r_hip"]])
-    torso = rot.unit(rest[J["head"]] - hips)
-    if torso[2] > np.cos(np.radians(LEANING)):
-        return standing_axes(rest)
-    up = rot.unit(torso - (torso @ left) * left)
-    return np.stack([left, up, np.cross(left, up)], -1)
-
-
 @dataclass
 class Watched:
     """What Blender shows, frame by frame.
@@ -135,7 +121,38 @@ class Watched:
     turns: dict[str, np.ndarray]
 
 
-def watch(armature: bpy.types.Object, bones: dict[str, str], turning: set[str], count: int) -> Watched:
+@dataclass(frozen=True)
+class Feet:
+    """How a character stands, as Character has it: a convention, not something to be measured.
+
+    Attributes:
+        floor: world height of its floor.
+        heights: (4,) of ground.FEET over it while the character stands flat, the motion's metres.
+        toes: joint without a bone -> (bone of the ankle, where the joint would be from there in rest, armature space).
+    """
+
+    floor: float
+    heights: np.ndarray
+    toes: dict[str, tuple[str, np.ndarray]]
+
+
+def find_feet(armature: bpy.types.Object, truth: Truth, mapping: Mapping, motion: np.ndarray) -> Feet:
+    """How the character stands in rest, for a motion (T, 22, 3)."""
+    character = Character(read_rig(armature, mapping))
+    scale = character.leg_length() / leg_length(motion)
+    level, heights = character.floor(scale)
+    point = np.array(armature.matrix_world) @ np.append(character.to_armature @ np.array([0.0, level, 0.0]), 1.0)
+    toes = {}
+    for side in "lr":
+        if not truth.present[J[f"{side}_foot"]]:
+            there = character.to_motion.T @ character.foot_vector(J[f"{side}_ankle"])
+            toes[f"{side}_foot"] = (truth.bones[f"{side}_ankle"], there)
+    return Feet(float(point[2]), np.array(heights).ravel() / scale, toes)
+
+
+def watch(
+    armature: bpy.types.Object, bones: dict[str, str], turning: set[str], count: int, feet: Feet | None = None
+) -> Watched:
     """Play `count` frames from START on and note where the joints are and how the bones are turned."""
     scene = bpy.context.scene
     joints = np.full((count, 22, 3), np.nan)
@@ -147,6 +164,9 @@ def watch(armature: bpy.types.Object, bones: dict[str, str], turning: set[str], 
         matrix = np.array(armature.matrix_world)
         for joint, bone in bones.items():
             joints[t, J[joint]] = matrix[:3, :3] @ np.array(pose[bone].head) + matrix[:3, 3]
+        for joint, (bone, there) in (feet.toes if feet else {}).items():
+            turned = np.array(pose[bone].matrix @ pose[bone].bone.matrix_local.inverted())[:3, :3]
+            joints[t, J[joint]] = matrix[:3, :3] @ (np.array(pose[bone].head) + turned @ there) + matrix[:3, 3]
         for bone in turning:
             turned = np.array(pose[bone].matrix)[:3, :3]
             turns[bone][t] = turned / np.maximum(np.linalg.norm(turned, axis=0), 1e-9)
@@ -154,94 +174,10 @@ def watch(armature: bpy.types.Object, bones: dict[str, str], turning: set[str], 
     return Watched(joints, turns)
 
 
-def slide_mm(joints: np.ndarray, standing: np.ndarray, fps: float) -> float | None:
-    """How far feet travel across the floor while the motion's stand: mean, millimetres a frame of 1/20 s.
-
-    joints (T, 22, 3) in the motion's axes and size; standing (T, 4) as in ground.FEET, of the motion.
-    """
-    feet = joints[:, ground.FEET]
-    both = standing[1:] & standing[:-1] & np.isfinite(feet[1:]).all(-1) & np.isfinite(feet[:-1]).all(-1)
-    steps = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1) * (fps / FPS)
-    return float(steps[both].mean() * 1000.0) if both.any() else None
-
-
-def travel_ratio(motion: np.ndarray, figure: np.ndarray) -> float | None:
-    """How far the hips travel for a metre that they should (least squares over the way); None on the spot."""
-    hips = [J["l_hip"], J["r_hip"]]
-    wanted = (motion[:, hips].mean(1) - motion[0, hips].mean(0))[:, [0, 2]]
-    there = (figure[:, hips].mean(1) - figure[0, hips].mean(0))[:, [0, 2]]
-    if np.abs(wanted).max() < 0.3:
-        return None
-    return float((there * wanted).sum() / (wanted * wanted).sum())
-
-
-def on_character(motion: np.ndarray, rest: np.ndarray, is_pose: bool) -> np.ndarray:
-    """The motion on a character's proportions, made without the solve. -> (T, 22, 3), NaN where it has no joint.
-
-    Limbs, spine and neck point where the motion's do, with the character's lengths. Hips, collarbones (and shoulders
-    where there are none) sit where they sit in rest, carried by the motion's pelvis and chest; collarbones turn from
-    there as the motion's turn from where they are on a person standing straight.
-
-    Args:
-        motion: (T, 22, 3).
-        rest: (22, 3) the character's rest in the motion's axes and size; NaN where it has no joint.
-    """
-    pelvis, chest = body.pelvis_rotation(motion), body.chest_rotation(motion)
-    present = np.isfinite(rest).all(-1)
-    own = {"pelvis": np.eye(3), "chest": np.eye(3)}
-    if not is_pose:
-        for name, origin, around in (("pelvis", "pelvis", ("l_hip", "r_hip", "spine1")),
-                                     ("chest", "spine3", ("neck", "l_collar", "r_collar"))):  # fmt: skip
-            seen = [J[joint] for joint in around if present[J[joint]] and present[J[origin]]]
-            if len(seen) > 1:
-                own[name] = rot.kabsch(rest[seen] - rest[J[origin]], NEUTRAL[seen] - NEUTRAL[J[origin]])
-    pelvis_own, chest_own = pelvis @ own["pelvis"], chest @ own["chest"]
-    out = np.full_like(motion, np.nan, dtype=np.float64)
-    out[:, 0] = 0.0
-    for j, parent in enumerate(PARENTS):
-        if j == 0 or not present[j]:
-            continue
-        while not present[parent]:
-            parent = PARENTS[parent]
-        offset = rest[j] - rest[parent]
-        name = JOINTS[j]
-        if name.endswith("_hip") or parent == 0:
-            step = rot.turn(pelvis_own, offset)
-        elif name.endswith(("_collar", "_shoulder")):
-            step = rot.turn(chest_own, offset)
-            if JOINTS[parent].endswith("_collar"):
-                turned = rot.swing(rot.turn(chest, NEUTRAL[j] - NEUTRAL[parent]), motion[:, j] - motion[:, parent])
-                step = rot.turn(turned, step)
-        else:
-            step = rot.unit(motion[:, j] - motion[:, parent]) * np.linalg.norm(offset)
-        out[:, j] = out[:, parent] + step
-    return out
-
-
-def round_trip_mm(motion: np.ndarray, sampled: np.ndarray, rest: np.ndarray, is_pose: bool) -> float:
-    """Mean distance between the sampled character and the motion on its proportions, millimetres at the model's size.
-
-    Both are laid over each other at the middle of the hips in each frame and turned by one angle for the whole clip.
-    motion, sampled: (T, 22, 3) at the same frames; rest as for `on_character`.
-    """
-    wanted = on_character(motion, rest, is_pose)
-    wanted *= leg_length(NEUTRAL) / leg_length(wanted)
-    joints = np.flatnonzero(np.isfinite(rest).all(-1))
-    hips = [J["l_hip"], J["r_hip"]]
-    a = (wanted - wanted[:, hips].mean(1, keepdims=True))[:, joints]
-    b = (sampled - sampled[:, hips].mean(1, keepdims=True))[:, joints]
-    angle = np.arctan2((a[..., 0] * b[..., 2] - a[..., 2] * b[..., 0]).sum(), (a[..., [0, 2]] * b[..., [0, 2]]).sum())
-    cos, sin = np.cos(angle), np.sin(angle)
-    b = b @ np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]]).T
-    return float(np.linalg.norm(a - b, axis=-1).mean() * 1000.0)
-
-
 def keyed_bones(action: bpy.types.Action, armature: bpy.types.Object) -> set[str]:
     """Bones with keys on their location, rotation or scale."""
-    paths = {curve.data_path for curve in actions.fcurves(action, armature)}
-    ends = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
-    return {path.split('"')[1] for path in paths if path.startswith('pose.bones["') and path.endswith(ends)
-            and '"].' in path and "constraints" not in path}  # fmt: skip
+    found = (_CHANNEL.fullmatch(curve.data_path) for curve in actions.fcurves(action, armature))
+    return {bpy.utils.unescape_identifier(match[1]) for match in found if match}
 
 
 def allowed_bones(mapping: Mapping) -> set[str]:
@@ -277,25 +213,6 @@ class MotionRow:
     warnings: list[str] = field(default_factory=list)
 
 
-def floor_and_heights(armature: bpy.types.Object, mapping: Mapping, motion: np.ndarray) -> tuple[float, np.ndarray]:
-    """World height of the character's floor, and how high ground.FEET are over it while it stands, in the motion's
-    metres (4,). Where a character has its floor is a convention (Character.floor), not something to be measured."""
-    character = Character(read_rig(armature, mapping))
-    scale = character.leg_length() / leg_length(motion)
-    level, heights = character.floor(scale)
-    point = np.array(armature.matrix_world) @ np.append(character.to_armature @ np.array([0.0, level, 0.0]), 1.0)
-    return float(point[2]), np.array(heights).ravel() / scale
-
-
-def complete(figure: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """The figure with joints that it lacks as far from the joint above as the motion's are; nothing compares them."""
-    out = figure.copy()
-    for j, parent in enumerate(PARENTS):
-        if parent >= 0 and not np.isfinite(out[0, j]).all():
-            out[:, j] = out[:, parent] + motion[:, j] - motion[:, parent]
-    return out
-
-
 def bake(armature: bpy.types.Object, motion: Motion, options: Options) -> ApplyResult:
     """Put the motion on the character. Raises RigError."""
     scene = bpy.context.scene
@@ -310,9 +227,9 @@ def prepare(scene: bpy.types.Scene) -> None:
 
 
 def try_motion(
-    armature: bpy.types.Object, truth: Truth, mapping: Mapping, motion: Motion, options: Options, keep: bool = False
+    armature: bpy.types.Object, truth: Truth, mapping: Mapping, motion: Motion, options: Options
 ) -> MotionRow:
-    """Bake a motion with and without pinned feet, look at both and take it off again, unless it is to be kept.
+    """Bake a motion with and without pinned feet, look at both and take it off again.
 
     Raises RigError where the character cannot take it.
     """
@@ -320,20 +237,18 @@ def try_motion(
     wanted = resample(motion.joints, FPS, SCENE_FPS)
     count = len(wanted)
     matrix = truth.axes * (leg_length(truth.rest[None]) / leg_length(wanted))  # motion's axes and size -> world
-
-    floor, heights = floor_and_heights(armature, mapping, wanted)
+    feet = find_feet(armature, truth, mapping, wanted)
     standing = ground.contacts(wanted[:, ground.FEET], float(SCENE_FPS))
-    own_feet = truth.present[list(ground.FEET)]
 
     def look(result: ApplyResult) -> tuple[np.ndarray, Watched]:
         turning = {*truth.bones.values(), *keyed_bones(result.action, armature)}
-        seen = watch(armature, truth.bones, turning, count)
-        return (seen.joints - [0.0, 0.0, floor]) @ np.linalg.inv(matrix).T, seen
+        seen = watch(armature, truth.bones, turning, count, feet)
+        return (seen.joints - [0.0, 0.0, feet.floor]) @ np.linalg.inv(matrix).T, seen
 
     def meet(figure: np.ndarray) -> ground.Ground:
-        """Feet and floor; the slide is that of the feet that there are, while the motion's stand."""
-        met = ground.measure_ground(complete(figure, wanted), standing & own_feet, heights, float(SCENE_FPS))
-        return replace(met, slide_mm=slide_mm(figure, standing, SCENE_FPS) or 0.0)
+        """Feet and floor while the motion's feet stand."""
+        met = ground.measure_ground(complete(figure, wanted), standing, feet.heights, float(SCENE_FPS))
+        return replace(met, slide_mm=slide_mm(figure, standing, SCENE_FPS))
 
     free = bake(armature, motion, replace(options, foot_lock=False))
     loose, _ = look(free)
@@ -360,7 +275,7 @@ def try_motion(
         present=truth.present,
         rest=_rest_as_mapped(armature, mapping) if truth.is_pose else None,
         mapping=mapping,
-        ground_source=slide_mm(np.where(truth.present[:, None], wanted, np.nan), standing, SCENE_FPS),
+        ground_source=slide_mm(wanted, standing, SCENE_FPS),
         ground_before=meet(loose),
         ground_after=meet(figure),
         warnings=result.warnings,
@@ -376,8 +291,7 @@ def try_motion(
         unmapped=tuple(sorted(keyed - allowed_bones(mapping))),
         warnings=list(result.warnings),
     )
-    if not keep:
-        remove_motion(armature, result.action)
+    remove_motion(armature, result.action)
     return row
 
 

@@ -61,7 +61,9 @@ class Humanoid:
         """`count` bones in a row, each `step` farther."""
         out = []
         for i in range(count):
-            parent = self.bone(f"{name}{i + 1}", parent, start + i * np.asarray(step), start + (i + 1) * np.asarray(step))
+            parent = self.bone(
+                f"{name}{i + 1}", parent, start + i * np.asarray(step), start + (i + 1) * np.asarray(step)
+            )
             out.append(parent)
         return out
 
@@ -96,7 +98,9 @@ def humanoid(seed: int, **fixed: object) -> Humanoid:
     for side in "lr":
         _leg(body, rng, pick if side == "l" else _again(body), between if side == "l" else _again(body), side, leg)
     for side in "lr":
-        _arm(body, rng, pick if side == "l" else _again(body), between if side == "l" else _again(body), side, arm, trunk)
+        _arm(
+            body, rng, pick if side == "l" else _again(body), between if side == "l" else _again(body), side, arm, trunk
+        )
     _extras(body, rng, pick, leg, arm, trunk, head)
     _helpers(body, rng, pick, leg, arm)
     _pose_one_arm(body, rng, pick)
@@ -120,7 +124,9 @@ def _torso(body: Humanoid, rng, pick, between, leg: float, trunk: float, head: f
     parent = -1
     if pick("root", [True, False]):
         parent = body.root = body.bone("root", -1, np.zeros(3), UP * 0.2)
-    lift = 0.0 if what == "biped" or pick("pelvis at hips", [True, False], [1, 2]) else between("pelvis lift", 0.0, 0.12)
+    lift = (
+        0.0 if what == "biped" or pick("pelvis at hips", [True, False], [1, 2]) else between("pelvis lift", 0.0, 0.12)
+    )
     pelvis = body.bone("pelvis", parent, np.array([0, 0, hips + lift * trunk]))
     body.truth["pelvis"] = {pelvis}
     base = between("waist", 0.05, 0.25) * trunk
@@ -227,7 +233,9 @@ def _leg(body: Humanoid, rng, pick, between, side: str, leg: float) -> None:
         first = set()
         for i in range(5):
             at = ball - out * (0.04 - 0.02 * i) * leg / 0.85 + front * (0.02 - 0.006 * i + 0.1 * (toes != "five")) * leg
-            first.add(body.chain(f"toe{i}_{side}", foot if toes == "five" else foot_of_toes, at, front * 0.04 * leg, 2)[0])
+            first.add(
+                body.chain(f"toe{i}_{side}", foot if toes == "five" else foot_of_toes, at, front * 0.04 * leg, 2)[0]
+            )
         if toes == "five":
             body.truth[f"{side}_foot"] = first
     if pick("heel", [True, False], [1, 5]) and toes != "none":
@@ -287,7 +295,11 @@ def _arm(body: Humanoid, rng, pick, between, side: str, arm: float, trunk: float
         for i in range(count):
             thumb = i == 0 and count > 1
             aim = fore + 0.9 * across if thumb else fore
-            at = wrist + (fore * 0.3 + across * 0.25) * palm if thumb else wrist + fore * palm + across * palm * (0.3 - 0.2 * i)
+            at = (
+                wrist + (fore * 0.3 + across * 0.25) * palm
+                if thumb
+                else wrist + fore * palm + across * palm * (0.3 - 0.2 * i)
+            )
             above = hand
             if meta and not thumb:
                 above = body.bone(f"meta{i}_{side}", hand, wrist + 0.2 * (at - wrist))
@@ -400,7 +412,8 @@ _WORDS = {
                "toe": "orteil", "upperarm": "bras", "forearm": "avantbras", "hand": "main", "pelvis": "bassin",
                "_l": "_gauche", "_r": "_droite"},
     "russian": {"spine": "позвоночник", "neck": "шея", "head": "голова", "thigh": "бедро", "shin": "голень",
-                "foot": "стопа", "upperarm": "плечо", "forearm": "предплечье", "hand": "кисть", "_l": "_лев", "_r": "_прав"},
+                "foot": "стопа", "upperarm": "плечо", "forearm": "предплечье", "hand": "кисть",
+                "_l": "_лев", "_r": "_прав"},
     "japanese": {"spine": "上半身", "neck": "首", "head": "頭", "thigh": "足", "shin": "ひざ", "foot": "足首",
                  "upperarm": "腕", "forearm": "ひじ", "hand": "手首", "_l": "左", "_r": "右"},
 }  # fmt: skip
@@ -452,7 +465,9 @@ def _finish(body: Humanoid, rng, pick, between, leg: float) -> None:
     scale = 10.0 ** between("scale", -2, 2)
     heads, tails = heads @ turn.T * scale, tails @ turn.T * scale
     body.forward, body.up = turn @ FRONT, turn @ UP
-    names = _named(body, str(pick("names", ["hash", "bone", "swapped", "english", *_WORDS], [4, 4, 2, 1, 1, 1, 1, 1])), rng)
+    names = _named(
+        body, str(pick("names", ["hash", "bone", "swapped", "english", *_WORDS], [4, 4, 2, 1, 1, 1, 1, 1])), rng
+    )
     # Parents first, brothers in any order.
     depth = []
     for i, parent in enumerate(body.parents):

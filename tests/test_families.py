@@ -199,6 +199,18 @@ def test_long_chains_take_first_middle_and_last():
     assert mapping.root == "root"
 
 
+@pytest.mark.parametrize(("over", "pelvis"), [("Body", "Body"), ("Root", "Hips")])
+def test_hips_beside_the_spine(over, pelvis):
+    """Where one bone carries both, it is the pelvis that moves the body, unless it is the bone on the ground."""
+    p = preset("Quaternius")
+    parents = family(p) | {"Root": None} | ({over: "Root"} if over != "Root" else {}) | {"Hips": over, "Abdomen": over}
+    mapping = match_names(make(parents))[0].mapping
+    assert mapping.preset == "Quaternius"
+    assert mapping.bones["pelvis"] == pelvis
+    assert mapping.spine == ("Abdomen", "Torso", "Chest")
+    assert mapping.root == "Root"
+
+
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 

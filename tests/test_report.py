@@ -184,8 +184,9 @@ def test_words_have_units_and_levels():
     rows = {what: (words, level) for what, words, level in full_report().lines()}
     assert rows["Feet slide"] == ("0.6 mm a frame (motion 1.9, before 1.2)", "ok")
     assert rows["Bones off by"][0].startswith("0.0° on average, 0.0° for 95 %")
-    assert rows["Bones found"] == ("Mixamo by name, 93% sure", "ok")
-    assert rows["No bone for"] == ("left collar", "warn")
+    assert rows["Bones found"] == ("Mixamo by name, 93 % sure", "ok")
+    assert rows["No bone for"] == ("left collarbone", "warn")
+    assert rows["Feet float"] == ("3 mm where they should stand (before 5), in the air in 10 % of the frames", "ok")
     assert rows["Time taken"][0] == "31 ms for 20 frames"
     bad = Report(frames=40, roll_flips=2, flipped=("hand.L",), side_swaps=3, slide_after_mm=9.0, slide_source_mm=1.0)
     levels = {what: level for what, _, level in bad.lines()}

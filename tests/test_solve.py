@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mgpt3_blender.rig import ground
+from core.bvh import read_bvh
+from mgpt3_blender.rig import body, ground
 from mgpt3_blender.rig import rotation as rot
+from mgpt3_blender.rig.options import Options
+from mgpt3_blender.rig.report import roll_flips
 from mgpt3_blender.rig.rest import pose
-from mgpt3_blender.rig.skeleton22 import INDEX, JOINTS, NEXT
+from mgpt3_blender.rig.skeleton22 import INDEX, JOINTS, NEEDED, NEXT
 from mgpt3_blender.rig.solve import COMPARED, leg_length, resample, solve
 from tests import motions, rigs
 
@@ -203,3 +206,72 @@ def test_foot_lock_pins_feet_and_keeps_lengths():
     assert np.abs(np.diff(cleaned, axis=0)).max() < 0.35  # nothing pops
     still = motions.stand()
     np.testing.assert_allclose(ground.clean_feet(still), still, atol=1e-3)
+
+
+def shared_motions() -> list:
+    return sorted((rigs.SHARED / "bvh").glob("*.bvh")) or [None]
+
+
+@pytest.mark.parametrize("path", shared_motions(), ids=lambda p: p.stem if p else "none")
+def test_real_motion_neither_flips_nor_wrings_limbs(path):
+    """Cartwheel, salsa, lying down, roundhouse kicks: whatever rest and roll, and with the feet pinned."""
+    if path is None:
+        pytest.skip("needs the shared/ folder with BVH files beside the checkout")
+    motion = read_bvh(path)
+    for n, (rest, options) in enumerate((((0.0, 0.0), Options()), ((60.0, 25.0), Options(foot_lock=True)))):
+        rig = rigs.plain_rig(rigs.heads(*rest), n)
+        solution = solve(rig, motion, 20.0, options)
+        assert roll_flips(solution.orientations, solution.plays, solution.figure, 20.0) == {}
+        if not options.foot_lock:
+            assert solution.errors.mean() < 1.7
+            assert np.percentile(solution.errors, 95) < 5.0
+        chest = body.chest_rotation(motion)
+        for side in "lr":  # the twist of the upper arm against the chest, from where a resting arm would be rolled
+            limb = body.ARMS[side]
+            upper = rot.turn(rot.transposed(chest), rot.unit(motion[:, limb.joints[1]] - motion[:, limb.joints[0]]))
+            rest_upper = rig.joint_heads[limb.joints[1]] - rig.joint_heads[limb.joints[0]]
+            rest_axis = body.rest_axis(limb, rot.unit(rest_upper @ rigs.TO_BLENDER))
+            turn = rigs.TO_BLENDER.T @ solution.turns[limb.joints[0]] @ rigs.TO_BLENDER
+            axis = rot.turn(rot.transposed(chest) @ turn, rest_axis)
+            twist = np.degrees(body.angle_about(upper, body.carried_axis(limb, upper), axis))
+            assert np.percentile(np.abs(twist), 95) < 90.0
+            assert np.abs(twist).max() < 160.0
+
+
+def test_captured_clips_do_not_flip():
+    folder = rigs.SHARED / "data" / "permissive"
+    if not (folder / "cmu_joints.npz").exists():
+        pytest.skip("needs the captioned motion in shared/data")
+    with np.load(folder / "cmu_joints.npz") as bundle:
+        offsets, local, root = bundle["offsets"], bundle["local"], bundle["root_xz"]
+    rig = rigs.plain_rig(rigs.heads(45.0, 15.0), 6)
+    for n in range(0, len(offsets) - 1, 12):
+        clip = local[offsets[n] : offsets[n + 1]] * 1e-4
+        clip[..., [0, 2]] += root[offsets[n] : offsets[n + 1], None]
+        solution = solve(rig, clip, 20.0)
+        assert roll_flips(solution.orientations, solution.plays, solution.figure, 20.0) == {}, n
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_characters_that_lack_joints_or_have_bones_of_no_length_are_solved(seed):
+    rng = np.random.default_rng(seed)
+    positions = rigs.heads(rng.uniform(-20, 85), rng.uniform(0, 50), rng.uniform(0.6, 1.4))
+    optional = [joint for joint in JOINTS if joint not in NEEDED and joint != "spine2"]
+    for joint in optional:
+        if rng.random() < 0.4:
+            del positions[joint]
+    for joint, other in (("spine1", "pelvis"), ("neck", "spine3"), ("l_collar", "l_shoulder")):
+        if joint in positions and other in positions and rng.random() < 0.4:
+            positions[joint] = positions[other].copy()
+    rig = rigs.plain_rig(positions, seed)
+    motion = (motions.walk(), motions.lie_down(), motions.turn(), motions.wave()[:2])[seed % 4]
+    solution = solve(rig, motion, 20.0, Options(foot_lock=seed % 3 == 0, hands=seed % 3 == 1))
+    assert np.isfinite(solution.figure).all()
+    for channel in (*solution.rotations.values(), *solution.locations.values()):
+        assert np.isfinite(channel).all()
+    heads = solved_heads(rig, solution, len(motion))
+    seen = list(rig.joint_bone)
+    np.testing.assert_allclose(heads[:, seen], solution.joints_armature[:, seen], atol=1e-9)
+    arms = [n for n, (j, _) in enumerate(solution.compared) if JOINTS[j][2:] in ("shoulder", "elbow")]
+    if seed % 3 != 1:
+        assert solution.errors[:, arms].max() < 0.01

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import RigError
 from .anatomy_facing import axes, facing
 from .anatomy_forest import Forest, views
-from .anatomy_limbs import Limb, limbs, unit, ways
+from .anatomy_limbs import Limb, limbs, played, unit, ways
 from .anatomy_torso import Torso, across, ground_bone, middle, torso
 from .skeleton22 import JOINTS
 from .tree import Tree
@@ -25,8 +25,10 @@ from .words import hints
 
 __all__ = ["Anatomy", "contradictions", "facing", "find_body"]
 
-LEAST = 0.3
+LEAST = 0.42
 """Below this confidence there is no humanoid."""
+FOLDED = -0.8
+"""Cosine below which legs lie beside the spine: the zero pose of some BVH files, which no animal has."""
 LEAN = 68.0
 """Legs go on where the spine ends, within so many degrees; those of animals stand across it."""
 
@@ -64,8 +66,7 @@ def find_body(tree: Tree) -> Anatomy:
         RigError: no_body: it is an animal, a part of a body, or no character.
     """
     best: Anatomy | None = None
-    looked = views(tree)
-    for forest in looked:
+    for forest in views(tree):
         found = _in_view(tree, forest)
         if found is not None and (best is None or found.confidence > best.confidence + 0.1):
             best = found
@@ -116,7 +117,13 @@ def _best_of(found: list[Limb]) -> list[Limb]:
         key = (limb.way.a[0], limb.way.b[0])
         if key not in by_pair or limb.score > by_pair[key].score:
             by_pair[key] = limb
-    return sorted(by_pair.values(), key=lambda limb: -limb.score)[:12]
+    out: list[Limb] = []
+    places: dict[int, int] = {}
+    for limb in sorted(by_pair.values(), key=lambda limb: -limb.score):
+        places[limb.way.top] = places.get(limb.way.top, 0) + 1
+        if places[limb.way.top] <= 6:
+            out.append(limb)
+    return out[:16]
 
 
 def _together(forest: Forest, names: list[str], leg: Limb, arm: Limb) -> _Body | None:
@@ -131,8 +138,13 @@ def _together(forest: Forest, names: list[str], leg: Limb, arm: Limb) -> _Body |
     down = middle(leg, 2) - hips
     spine = unit(shoulders - hips)
     upright = -float(unit(down) @ spine)
-    if upright < math.cos(math.radians(LEAN)):
+    first = len(forest.path_up(leg.way.top)) <= len(forest.path_up(arm.way.top))
+    folded = upright < FOLDED and first
+    if upright < math.cos(math.radians(LEAN)) and not folded:
         return None
+    hanging = float(unit(middle(arm, 2) - shoulders) @ unit(down))
+    if not folded and upright < 0.75 and hanging > 0.8:
+        return None  # four legs under a body that leans
     hip, shoulder = across(leg), across(arm)
     parallel = abs(float(unit(hip) @ unit(shoulder)))
     square = abs(float(unit(hip + shoulder * math.copysign(1.0, float(hip @ shoulder))) @ spine))
@@ -146,12 +158,11 @@ def _together(forest: Forest, names: list[str], leg: Limb, arm: Limb) -> _Body |
     odd = (
         4.0 * (1.0 - parallel)
         + 3.0 * square
-        + 4.0 * max(0.95 - upright, 0.0)
+        + (3.0 if folded else 4.0 * max(0.95 - upright, 0.0))
         + 0.7 * (1.0 - straight)
         + 0.5 * min((math.log(tall / leg.length / 0.75) / 0.6) ** 2, 4.0)
         + 0.5 * min((math.log(arm.length / leg.length / 0.75) / 0.5) ** 2, 4.0)
     )
-    first = len(forest.path_up(leg.way.top)) <= len(forest.path_up(arm.way.top))
     score = leg.score + arm.score + found.score - odd + 0.5 * _feet(leg, unit(down)) + (1.5 if first else 0.0)
     return _Body(leg, arm, found, score, odd, upright)
 
@@ -176,14 +187,12 @@ def _described(tree: Tree, forest: Forest, names: list[str], body: _Body) -> Ana
     flip = float(across(leg) @ across(arm)) < 0
     index: dict[str, int] = {"pelvis": mid.pelvis}
     for limb, kind in ((leg, "leg"), (arm, "arm")):
-        sides = (limb.way.a, limb.way.b)
-        if kind == "arm" and flip:
-            sides = sides[::-1]
-        for letter, chain in zip("lr", sides, strict=True):
-            for joint, step in zip(_LIMB[kind], limb.joints, strict=True):
-                index[f"{letter}_{joint}"] = chain[step]
+        turned = kind == "arm" and flip
+        firsts = (limb.way.a[0], limb.way.b[0])
+        for letter, chain, first in zip("rl" if turned else "lr", played(limb), firsts, strict=True):
+            index.update({f"{letter}_{joint}": bone for joint, bone in zip(_LIMB[kind], chain, strict=True)})
             if kind == "arm" and limb.joints[0] > 0:
-                index[f"{letter}_collar"] = chain[0]
+                index[f"{letter}_collar"] = first
     index.update(_spine_joints(mid.spine))
     if mid.head >= 0:
         index["head"] = mid.head
@@ -206,10 +215,11 @@ def _described(tree: Tree, forest: Forest, names: list[str], body: _Body) -> Ana
     floor = min(float(at[joint] @ up) for joint in at if joint.endswith(("ankle", "foot")))
     ground = ground_bone(tree, forest.bones[mid.pelvis], floor, up, leg.length)
     warnings = []
+    if body.upright < 0.8:
+        confidence, sure = min(confidence, 0.6), min(sure, 0.3)
+        warnings.append("The rest pose does not look like a standing body, so the bones found may be wrong.")
     if sure < 0.4:
         warnings.append("It is hard to see which way the character looks; left and right may be swapped.")
-    if body.upright < 0.8:
-        warnings.append("The rest pose does not look like a standing body, so the bones found may be wrong.")
     order = [joint for joint in JOINTS if joint in bones]
     return Anatomy(
         bones={joint: bones[joint] for joint in order},
@@ -289,13 +299,16 @@ def contradictions(tree: Tree, bones: Table[str, str], anatomy: Anatomy) -> tupl
     size = max(float(np.ptp(tree.heads, axis=0).max()), 1e-12)
 
     def apart(one: str, other: str) -> bool:
-        """Bones that begin at one place (control and deforming bone, hip bone and thigh) do not disagree."""
-        there = tree.heads[tree.index[one]] - tree.heads[tree.index[other]]
-        return bool(np.linalg.norm(there) > 0.03 * size)
+        """Bones that begin at one place, or a hip bone and its thigh, do not disagree."""
+        i, k = tree.index[one], tree.index[other]
+        near = 0.08 if int(tree.parents[i]) == k or int(tree.parents[k]) == i else 0.03
+        return bool(np.linalg.norm(tree.heads[i] - tree.heads[k]) > near * size)
 
     paired = [j for j in LIMB_JOINTS if j in bones and bones[j] in tree.index and j in anatomy.bones]
     crossed = [j for j in paired if _other(j) in anatomy.bones]
-    swapped = [j for j in crossed if not apart(bones[j], anatomy.bones[_other(j)]) and apart(bones[j], anatomy.bones[j])]
+    swapped = [
+        j for j in crossed if not apart(bones[j], anatomy.bones[_other(j)]) and apart(bones[j], anatomy.bones[j])
+    ]
     out = []
     turned = len(swapped) > 0.6 * len(crossed) > 0
     if turned:

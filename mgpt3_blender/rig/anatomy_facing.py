@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as Table
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,18 +50,31 @@ def facing(tree: Tree, bones: Table[str, str]) -> tuple[np.ndarray, float]:
     forward = unit(np.cross(left, up))
     if not forward.any():
         return np.zeros(3), 0.0
+    doubt = _no_pose(at, up)
     votes = _votes(tree, bones, at, up, forward)
-    total = sum(weight * value for weight, value in votes)
+    total = float(sum(weight * value for weight, value in votes))
     if abs(total) > 0.25:
         sure = 1.0 - math.exp(-1.1 * abs(total))
-        against = sum(weight * abs(value) for weight, value in votes if value * total < 0)
-        return math.copysign(1.0, total) * forward, float(sure * abs(total) / (abs(total) + against))
+        against = float(sum(weight * abs(value) for weight, value in votes if value * total < 0))
+        sure *= abs(total) / (abs(total) + against)
+        return math.copysign(1.0, total) * forward, float(min(sure, 0.2) if doubt else sure)
     named = _named(bones)
     if named:  # nothing to see: the names' left and right
         return math.copysign(1.0, named) * forward, 0.25
     towards = -forward[1] if abs(forward[1]) > 0.3 else forward[0]
     sign = math.copysign(1.0, towards if abs(total) < 0.05 else total)  # -Y is front, as Blender has it
     return sign * forward, 0.1
+
+
+def _no_pose(at: Table[str, np.ndarray], up: np.ndarray) -> bool:
+    """Some BVH files have no body in their zero pose: legs beside the spine, or left hip and left arm opposite."""
+    if "l_ankle" in at and "r_ankle" in at:
+        legs = 0.5 * (at["l_hip"] + at["r_hip"] - at["l_ankle"] - at["r_ankle"])
+        if unit(legs) @ up < 0.5:
+            return True
+    if "l_shoulder" in at and "r_shoulder" in at:
+        return bool(unit(at["l_hip"] - at["r_hip"]) @ unit(at["l_shoulder"] - at["r_shoulder"]) < 0.2)
+    return False
 
 
 def _votes(
@@ -122,7 +136,7 @@ def _tails_speak(tree: Tree, bones: Table[str, str]) -> bool:
               ("shoulder", "elbow", "wrist"))]  # fmt: skip
     cosines = []
     for chain in chains:
-        for joint, after in zip(chain, chain[1:], strict=False):
+        for joint, after in pairwise(chain):
             if joint in bones and after in bones:
                 i, k = tree.index[bones[joint]], tree.index[bones[after]]
                 cosines.append(float(unit(tree.tails[i] - tree.heads[i]) @ unit(tree.heads[k] - tree.heads[i])))
@@ -143,7 +157,9 @@ def _thumb(tree: Tree, wrist: int, forward: np.ndarray, leg: float) -> float:
     rest = np.delete(place, thumb, 0).mean(0)
     if far[thumb] > 0.8 * float(np.delete(far, thumb).mean()):
         return 0.0
-    return math.tanh(float((place[thumb] - rest * far[thumb] / max(np.linalg.norm(rest), 1e-9)) @ forward) / (0.015 * leg))
+    return math.tanh(
+        float((place[thumb] - rest * far[thumb] / max(np.linalg.norm(rest), 1e-9)) @ forward) / (0.015 * leg)
+    )
 
 
 def _face(tree: Tree, head: int, up: np.ndarray, forward: np.ndarray, leg: float) -> float:

@@ -6,6 +6,7 @@ nothing; then only the deforming bones are taken, each piece of them joined to t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ class Forest:
         return top, down[: down.index(top) + 1] + up[: up.index(top)][::-1]
 
 
-def views(tree: Tree) -> list[Forest]:
+def views(tree: Tree) -> Iterator[Forest]:
     """The selections of bones worth a look, the likeliest first: what deforms or is skinned, then everything."""
     count = len(tree.names)
     chosen: list[np.ndarray] = []
@@ -72,13 +73,12 @@ def views(tree: Tree) -> list[Forest]:
     if count > largest.sum() >= 0.5 * count:
         chosen.append(largest)  # the rest is loose: targets, poles, props
     chosen.append(everything)
-    out, seen = [], set()
+    seen = set()
     for mask in chosen:
         key = mask.tobytes()
         if key not in seen and mask.sum() >= 8:
             seen.add(key)
-            out.append(_forest(tree, mask))
-    return out
+            yield _forest(tree, mask)
 
 
 def _with_skin(tree: Tree, skinned: np.ndarray) -> np.ndarray:
@@ -174,16 +174,25 @@ def _join(parent: list[int], heads: np.ndarray, tails: np.ndarray) -> list[int]:
     step = [float(np.linalg.norm(heads[i] - heads[p])) if p >= 0 else 0.0 for i, p in enumerate(parent)]
     total = {root: sum(step[i] for i in members[root]) + float(np.sqrt(squared[members[root]]).max()) for root in roots}
     twin = _twins(roots, [len(members[r]) for r in roots], [total[r] for r in roots], heads)
-    twinned = {roots[i] for pair in twin for i in pair}
+    other = {roots[i]: roots[k] for pair in twin for i, k in (pair, pair[::-1])}
     for i, k in twin:  # the left arm does not hang from the right one
         gap[i, members[roots[k]]] = gap[k, members[roots[i]]] = np.inf
-    trunks = sorted((r for r in roots if r not in twinned), key=lambda r: -total[r] - 1e-6 * len(members[r]))
+    if twin:  # nor does the neck hang from a collarbone
+        tops = heads[roots]
+        first, second = tops[[i for i, _ in twin]], tops[[k for _, k in twin]]
+        axis = (first - second)[0] / np.linalg.norm((first - second)[0])
+        aside = np.abs((tops - 0.5 * (first + second).mean(0)) @ axis)
+        sided = [i for root in other for i in members[root]]
+        for i, root in enumerate(roots):
+            if root not in other and aside[i] < 0.02 * float(np.ptp(heads, axis=0).max()):
+                gap[i, sided] = np.inf
+    trunks = sorted((r for r in roots if r not in other), key=lambda r: -total[r] - 1e-6 * len(members[r]))
     big = max(float(np.ptp(heads, axis=0).max()), 1e-12)
     best: tuple[float, list[int]] | None = None
     for trunk in (trunks or sorted(roots, key=lambda r: -total[r]))[:4]:
         if best is not None and total[trunk] < 0.3 * max(total.values()):
             break
-        cost, joined = _spread(trunk, roots, members, gap, parent, FAR * big)
+        cost, joined = _spread(trunk, roots, members, other, gap, parent, FAR * big)
         if best is None or cost < best[0] - 1e-9:
             best = (cost, joined)
     assert best is not None
@@ -223,7 +232,13 @@ def _twins(roots: list[int], counts: list[int], total: list[float], heads: np.nd
 
 
 def _spread(
-    trunk: int, roots: list[int], members: dict[int, list[int]], gap: np.ndarray, parent: list[int], far: float
+    trunk: int,
+    roots: list[int],
+    members: dict[int, list[int]],
+    other: dict[int, int],
+    gap: np.ndarray,
+    parent: list[int],
+    far: float,
 ) -> tuple[float, list[int]]:
     """Prim's algorithm from one piece: (distance bridged, parents). Loose pieces cost as much as the limit."""
     out, cost = list(parent), 0.0
@@ -248,3 +263,6 @@ def _spread(
         cost += float(left[pick])
         added = roots[pick]
         out[added] = int(onto[pick])
+        twin = out[other[added]] if added in other else -1
+        if twin >= 0 and gap[pick, twin] < 1.4 * left[pick]:
+            out[added] = twin  # both shoulders on the same bone, where either of two would do

@@ -18,6 +18,8 @@ from .words import hints
 
 SMALL = 0.2
 """A branch shorter than this share of the longest twin branches is no limb."""
+PAIRS = 30
+"""No more pairs of branches than this are tried at one bone."""
 PATHS = 6
 """No more ways than this down a pair of branches are tried."""
 
@@ -28,7 +30,8 @@ class Way:
 
     Attributes:
         top: the bone both branches hang from.
-        a, b: the bones on either side, n each.
+        a, b: the bones on either side, n each; of bones at one place the first.
+        low_a, low_b: the same, but of bones at one place the last.
         at: (n, 2, 3) their heads.
         fan: how many twin chains hang from each, n.
         hand: fingers or toes fan out from it: three or more, all short, n.
@@ -39,6 +42,8 @@ class Way:
     top: int
     a: list[int]
     b: list[int]
+    low_a: list[int]
+    low_b: list[int]
     at: np.ndarray
     fan: list[int]
     hand: list[bool]
@@ -63,27 +68,31 @@ class Limb:
 
 def ways(forest: Forest, names: Sequence[str]) -> list[Way]:
     """All ways down all mirrored branches, `names` being those of the forest's bones."""
-    pairs = []
+    reach, pairs = forest.reach, []
     for top, kids in enumerate(forest.kids):
         if len(kids) < 2:
             continue
-        long = sorted((k for k in kids if forest.reach[k] > 0.0), key=lambda k: -forest.reach[k])[:10]
+        long = sorted((k for k in kids if reach[k] > 0.0), key=lambda k: -reach[k])[:14]
+        here = []
         for i, a in enumerate(long):
             for b in long[i + 1 :]:
-                pairs.append((min(forest.reach[a], forest.reach[b]), top, a, b))
+                begin = abs(forest.length[a] - forest.length[b]) / reach[a]
+                here.append((begin + 0.2 * (reach[a] - reach[b]) / reach[a] - 0.5 * reach[b] / reach[long[0]], a, b))
+        # A skirt's strands all match each other; the likeliest of one place are enough.
+        pairs.extend((min(reach[a], reach[b]), top, a, b) for _, a, b in sorted(here)[:PAIRS])
     if not pairs:
         return []
     pairs.sort(reverse=True)
     least, out = SMALL * pairs[0][0], []
-    for reach, top, a, b in pairs[:40]:
-        if reach >= least:
+    for far, top, a, b in pairs[:70]:
+        if far >= least:
             out.extend(_down(forest, names, top, a, b))
     return out
 
 
 def _down(forest: Forest, names: Sequence[str], top: int, a: int, b: int) -> list[Way]:
     """Walk down both branches in step, choosing at each fork the pairs of children that match and lead far."""
-    length, reach, kids = forest.length, forest.reach, forest.kids
+    length, reach = forest.length, forest.reach
     whole = min(reach[a], reach[b])
     done: list[list[tuple[int, int]]] = []
     fans: dict[tuple[int, int], int] = {}
@@ -146,14 +155,16 @@ def _way(
     whole: float,
 ) -> Way | None:
     """A Way without the steps that lead nowhere, or None where too little is left."""
-    keep = [path[0]]
+    keep, low = [path[0]], [path[0]]
     fan, hand = [fans.get(path[0], 0)], [path[0] in hands]
     for step in path[1:]:
         if 0.5 * (forest.length[step[0]] + forest.length[step[1]]) < 1e-3 * whole:
             fan[-1] = max(fan[-1], fans.get(step, 0))
             hand[-1] = hand[-1] or step in hands
+            low[-1] = step
         else:
             keep.append(step)
+            low.append(step)
             fan.append(fans.get(step, 0))
             hand.append(step in hands)
     if len(keep) < 3:
@@ -163,7 +174,20 @@ def _way(
     if np.linalg.norm(at[:, 0] - at[:, 1], axis=-1).max() < 0.02 * whole:
         return None  # two copies of one limb, not two limbs
     heavy = [0.0 if i == 0 else 0.4 * float(_is_side(names[x])) for i, x in enumerate(a)]
-    return Way(top, a, b, at, fan, hand, heavy, (forest.length[a[0]], forest.length[b[0]]))
+    if forest.size[a[0]] != forest.size[b[0]]:
+        heavy = [value + 0.05 for value in heavy]  # of two copies of a leg (MMD), the ones that match belong together
+    return Way(
+        top,
+        a,
+        b,
+        [s[0] for s in low],
+        [s[1] for s in low],
+        at,
+        fan,
+        hand,
+        heavy,
+        (forest.length[a[0]], forest.length[b[0]]),
+    )
 
 
 @cache
@@ -203,7 +227,9 @@ def limbs(way: Way, scale: float) -> tuple[Limb, Limb]:
     along = np.concatenate([[0.0], np.cumsum(turn)])
     inner = (along[j] - along[i + 1]) + (along[k] - along[j + 1])
     part = np.where(k - j > 1, (arc[k] - arc[k - 1]) / np.maximum(lower, 1e-12), 1.0)
-    inner = inner + np.clip((0.36 - part) / 0.12, 0.0, 1.0)  # a twist bone lies further from the end: this one ends in a finger or toe
+    inner = inner + np.clip(
+        (0.36 - part) / 0.12, 0.0, 1.0
+    )  # a twist bone lies further from the end: this one ends in a finger or toe
     ratio = np.log(np.maximum(upper, 1e-12) / np.maximum(lower, 1e-12))
     before, after = arc[i] / both, (arc[-1] - arc[k]) / both
     next_bend = np.where(k < count - 1, bend[k], 0.0)
@@ -265,6 +291,13 @@ def limbs(way: Way, scale: float) -> tuple[Limb, Limb]:
         best = int(score.argmax())
         out.append(Limb(way, (int(i[best]), int(j[best]), int(k[best])), float(both[best]), float(score[best])))
     return out[0], out[1]
+
+
+def played(limb: Limb) -> tuple[list[int], list[int]]:
+    """The bones of the three joints on either side. Of bones at one place the last carries an upper or lower part
+    (what is above it only holds it), the first is the hand or foot (what is below is a finger)."""
+    way, (i, j, k) = limb.way, limb.joints
+    return [way.low_a[i], way.low_a[j], way.a[k]], [way.low_b[i], way.low_b[j], way.b[k]]
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -85,6 +85,8 @@ def _pelvis_and_spine(
             if lower and near < min(0.35 * tall, float(np.linalg.norm(forest.at[legs] - hips))):
                 return above, [legs, *spine]
         return legs, spine
+    if forest.joined:  # which of two loose pieces hangs from which was guessed
+        return legs, way[1:]
     # Legs hang from a side branch. What both hang from is the pelvis if it is at the hips, else it is a root.
     if float(np.linalg.norm(forest.at[top] - hips)) < 0.5 * tall:
         return top, spine
@@ -177,7 +179,9 @@ def _head(
         if i > 0 or low_neck:  # shoulders sit lower or higher; then the length of the neck tells
             off = min(off, abs(float((forest.at[bone] - first) @ up) / tall - 0.22))
         value = 1.2 - min((off / 0.12) ** 2, 2.5) - 0.12 * i
-        fan = len(forest.kids[bone]) + sum(len(forest.kids[k]) for k in forest.kids[bone] if forest.length[k] < 0.01 * tall)
+        fan = len(forest.kids[bone]) + sum(
+            len(forest.kids[k]) for k in forest.kids[bone] if forest.length[k] < 0.01 * tall
+        )
         value += 0.5 * (min(fan, 4) - 1) / 3 if fan else 0.0
         if fan >= 4:
             value += 0.5

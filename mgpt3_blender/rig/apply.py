@@ -214,7 +214,7 @@ def apply_motion(
             f"Constraints or drivers on this rig turn bones by up to {off:.0f} degrees away from the motion."
         )
     report = judge(
-        solution.motion,
+        solution.asked,
         solution.figure,
         scene_fps,
         compared=solution.compared,

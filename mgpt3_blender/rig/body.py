@@ -63,7 +63,7 @@ def _limb(side: str, names: tuple[str, str, str]) -> Limb:
     moving, resting = (rot.unit(where[side]) for where in (ARM_REFERENCE, ARM_REST_REFERENCE))
     forward = np.array([0.0, 0.0, 1.0])
     return Limb(
-        (a, b, c), moving, rot.unit(np.cross(moving, forward)), resting, rot.unit(np.cross(resting, forward)), 0.02
+        (a, b, c), moving, rot.unit(rot.cross(moving, forward)), resting, rot.unit(rot.cross(resting, forward)), 0.02
     )
 
 
@@ -96,7 +96,7 @@ def _smooth(z: np.ndarray, sigma: float) -> np.ndarray:
 
 def angle_about(axis: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Signed angle from `one` to `other` about `axis`, radians; all (..., 3), `one` at right angles to `axis`."""
-    return np.arctan2((np.cross(one, other) * axis).sum(-1), (one * other).sum(-1))
+    return np.arctan2((rot.cross(one, other) * axis).sum(-1), (one * other).sum(-1))
 
 
 def _slowed(angle: np.ndarray, fps: float) -> np.ndarray:
@@ -139,7 +139,7 @@ def bending_axis(limb: Limb, base: np.ndarray, upper: np.ndarray, lower: np.ndar
     along = rot.turn(rot.swing(a[:-1], a[1:]), carried[:-1])
     spin = np.concatenate([[0.0], np.cumsum(angle_about(a[1:], along, carried[1:]))])  # of the carried axis itself
     known = smoothstep(1.0 + a @ limb.reference, 0.03, 0.2)  # nothing is known where the carrying is undefined
-    seen = np.cross(a, b)
+    seen = rot.cross(a, b)
     weight = (seen * seen).sum(-1)  # squared sine of the bend
     angle = angle_about(a, carried, seen)
     weight *= np.maximum(smoothstep(np.cos(angle), -0.5, 0.3), smoothstep(weight, 0.1, 0.3))
@@ -184,7 +184,7 @@ def foot_sideways(foot: np.ndarray, knee_axis: np.ndarray, height: np.ndarray, f
     """
     foot = rot.unit(foot)
     base = rot.unit(knee_axis - (knee_axis * foot).sum(-1, keepdims=True) * foot)
-    level = np.cross(UP, foot)  # as long as the foot is flat, and gone where it points straight down
+    level = rot.cross(UP, foot)  # as long as the foot is flat, and gone where it points straight down
     flat = (level * level).sum(-1)
     level = rot.unit(level)
     same = (level * base).sum(-1)  # a foot on its side says nothing, nor one that is turned over

@@ -46,7 +46,7 @@ def _shared(names: Sequence[str]) -> tuple[list[str], list[str]]:
         for word in some:
             counts.update(word[: m.end()] for m in re.finditer(r"[:|._\- ]+", word) if m.end() < len(word))
         parts = {part for part, count in counts.items() if count >= 0.6 * len(some) and len(part) > 2}
-        parts |= {low[:same]} if backwards else {low[:same], low[: max(same - 1, 0)]}
+        parts |= {low[:same]} if backwards or not low[same - 1 : same].isalpha() else {low[:same], low[: same - 1]}
         # One letter behind is a side or a number, not something that the names have in common.
         found.append([part[::-1] if backwards else part for part in parts if len(part) > (2 if backwards else 0)])
     return found[0], found[1]

@@ -80,7 +80,8 @@ class Character:
             return {}
         bones = self.bones
         if not any(
-            np.any(bone.pose_location) or (i not in self.driven and np.abs(bone.pose_rotation - np.eye(3)).max() > 1e-9)
+            np.abs(bone.pose_location).max() > 1e-7
+            or (i not in self.driven and np.abs(bone.pose_rotation - np.eye(3)).max() > 1e-6)
             for i, bone in enumerate(bones)
         ):
             return {}

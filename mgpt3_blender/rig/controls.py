@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..action import fcurves
 from . import ik
-from .keys import STRETCH
+from .keys import STRETCH, switch_curve
 from .mapping import Mapping, Switch
 from .options import FK, IK
 from .overriding import overriding
-from .rest import Follow
+from .rest import Follow, Rig, read_rig
 
 if TYPE_CHECKING:
     import bpy
@@ -47,6 +48,7 @@ class Plan:
         hold: controls kept at rest by one key.
         bones: further bones that read_rig has to read.
         warnings: one sentence each.
+        solving: switches to have set while the rig is read for the solve, which poses FK bones also for IK.
     """
 
     limbs: str
@@ -54,6 +56,7 @@ class Plan:
     hold: tuple[str, ...]
     bones: tuple[str, ...]
     warnings: tuple[str, ...]
+    solving: tuple[Switch, ...] = ()
 
 
 def plan(armature: bpy.types.Object, mapping: Mapping, limbs: str = FK) -> Plan:
@@ -68,9 +71,9 @@ def plan(armature: bpy.types.Object, mapping: Mapping, limbs: str = FK) -> Plan:
         warnings.append(f"{mapping.preset}: its IK controls are not known to me; the FK controls are keyed.")
     if controls is None:
         keyed = {*mapping.bones.values(), *mapping.also, *mapping.spine, *mapping.neck}
-        found = overriding(armature, keyed, _noted(armature))
+        found = overriding(armature, keyed, _noted(armature), between=not mapping.is_control_rig)
         switches = _real(armature, mapping.switches + found.switches)
-        return Plan(FK, switches, mapping.hold, (), (*warnings, *found.warnings))
+        return Plan(FK, switches, mapping.hold, (), (*warnings, *found.warnings), switches)
     found = overriding(armature, {*controls.keep, *controls.controls, *controls.poles}, _noted(armature))
     return Plan(
         IK,
@@ -78,7 +81,32 @@ def plan(armature: bpy.types.Object, mapping: Mapping, limbs: str = FK) -> Plan:
         controls.hold,
         (*controls.controls, *controls.poles),
         (*warnings, *found.warnings),
+        _real(armature, mapping.switches + found.switches),
     )
+
+
+def read(armature: bpy.types.Object, mapping: Mapping, plan: Plan) -> tuple[Rig, Rig]:
+    """The rig as the solve needs it (its FK bones in charge), and as the keys need it. Changes nothing.
+
+    The two differ for IK only: helper bones follow other bones when the switches stand otherwise.
+    """
+    rig = _read(armature, mapping, plan.solving, ())
+    return rig, rig if plan.limbs == FK else _read(armature, mapping, plan.switches, plan.bones)
+
+
+def _read(armature: bpy.types.Object, mapping: Mapping, switches: Iterable[Switch], more: tuple[str, ...]) -> Rig:
+    """The rig as it is with switches set; they are set for it only where a bone that is read depends on them."""
+    off = {(switch.bone, switch.constraint) for switch in switches if switch.constraint and switch.value == 0.0}
+    rig = read_rig(armature, mapping, more, off)
+    names = {bone.name for bone in rig.bones}
+    paths = {switch_curve(switch, 0.0).path for switch in switches if not switch.constraint}
+    data = armature.animation_data
+    for curve in data.drivers if data is not None else ():
+        name = curve.data_path.partition('pose.bones["')[2].partition('"]')[0]
+        if name in names and any(t.data_path in paths for v in curve.driver.variables for t in v.targets):
+            with switched(armature, switches):
+                return read_rig(armature, mapping, more, off)
+    return rig
 
 
 def _real(armature: bpy.types.Object, switches: Iterable[Switch]) -> tuple[Switch, ...]:
@@ -135,8 +163,8 @@ def _kind(constraint: bpy.types.Constraint) -> str | None:
     return f"local {kind}" if local else None
 
 
-def _active(bone: bpy.types.PoseBone) -> list[bpy.types.Constraint]:
-    return [c for c in bone.constraints if not c.mute and c.influence > 0.0]
+def _active(bone: bpy.types.PoseBone, off: Container[tuple[str, str]]) -> list[bpy.types.Constraint]:
+    return [c for c in bone.constraints if not c.mute and c.influence > 0.0 and (bone.name, c.name) not in off]
 
 
 def _targets(armature: bpy.types.Object, constraint: bpy.types.Constraint) -> list[tuple[str, float]] | None:
@@ -155,9 +183,17 @@ def _targets(armature: bpy.types.Object, constraint: bpy.types.Constraint) -> li
     return [(name, weight / total) for _, name, weight in entries]
 
 
-def followed(armature: bpy.types.Object, bone: bpy.types.PoseBone) -> list[str]:
-    """Names of the bones that `bone` follows through constraints the solve understands."""
-    return [name for c in _active(bone) if _kind(c) for name, _ in _targets(armature, c) or ()]
+def followed(
+    armature: bpy.types.Object, bone: bpy.types.PoseBone, keyed: bool = False, off: Container[tuple[str, str]] = ()
+) -> list[str]:
+    """Names of the bones that `bone` follows through constraints the solve understands.
+
+    A bone that gets keys follows only what carries it as a whole. `off`: as in read_rig.
+    """
+    kinds = [(c, _kind(c)) for c in _active(bone, off)]
+    return [
+        name for c, kind in kinds if kind == "carry" or (kind and not keyed) for name, _ in _targets(armature, c) or ()
+    ]
 
 
 def read_follows(
@@ -167,6 +203,7 @@ def read_follows(
     lost: list[str],
     own: Collection[str],
     still: Container[str] = (),
+    off: Container[tuple[str, str]] = (),
 ) -> tuple[Follow, ...]:
     """The constraints of one bone as Follows.
 
@@ -175,10 +212,11 @@ def read_follows(
         lost: gets "constraint on bone" for each that moves a helper bone but cannot be followed.
         own: bones that get keys. Only what carries such a bone as a whole counts; the rest is `overriding`'s.
         still: bones kept at rest; a copy of their own (local) pose changes nothing.
+        off: as in read_rig.
     """
     out = []
     keyed = bone.name in own
-    for constraint in _active(bone):
+    for constraint in _active(bone, off):
         if _rests(armature, constraint, own, still):
             continue
         kind, targets = _kind(constraint), None
@@ -311,6 +349,21 @@ def note_switches(action: bpy.types.Action, armature: bpy.types.Object, switches
     rows = list({**now, **earlier}.values())
     if rows:
         action[SWITCHES_BEFORE] = json.dumps(rows)
+
+
+def restore_switches(armature: bpy.types.Object, before: Iterable[list]) -> None:
+    """Set switches back to what a removed action noted, or to what the action that plays now keys them to."""
+    import bpy
+
+    rows = [[*row, ""][:4] for row in before]
+    data = armature.animation_data
+    if data is not None and data.action is not None:
+        curves = {curve.data_path: curve for curve in fcurves(data.action, armature)}
+        for row in rows:
+            curve = curves.get(switch_curve(Switch(row[0], row[1], row[2], row[3]), 0.0).path)
+            if curve is not None:
+                row[2] = curve.evaluate(bpy.context.scene.frame_current)
+    set_switches(armature, rows)
 
 
 def switches_before(action: bpy.types.Action) -> list[list]:

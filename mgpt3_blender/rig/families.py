@@ -147,7 +147,7 @@ def _ground(preset: dict[str, Any], tree: Tree, names: BoneNames, pelvis: int, n
             if bone in over or (not tied and bone != pelvis):
                 return bone
     for bone in reversed(over):  # from the top
-        if any(plain(form) in GROUND_NAMES for form, _ in names.forms[bone]):
+        if _is_ground(bone, names):
             return bone
     return None
 
@@ -186,6 +186,9 @@ def _find(preset: dict[str, Any], names: BoneNames, near: _Bones, found: dict[st
     limbs = {bone for joint, bone in chosen.items() if joint not in SPINE and joint != "neck"}
     if tied:
         spine = _chain(preset["spine"], names, prefix, near, chosen.get("pelvis"))
+        if not spine:  # hips and spine side by side under one bone: that is the pelvis, unless it stands on the ground
+            spine = _chain(preset["spine"], names, prefix, near, None)
+            chosen |= _common(chosen, spine, names, near)
     else:
         spine = _first(preset["spine"], names, prefix)
     spine = [bone for bone in spine if bone not in limbs]
@@ -203,6 +206,21 @@ def _find(preset: dict[str, Any], names: BoneNames, near: _Bones, found: dict[st
         if tied and collar is not None and shoulder is not None and collar not in near.above(shoulder):
             del chosen[f"{side}_collar"]
     return _Found({joint: chosen[joint] for joint in JOINTS if joint in chosen}, spine, neck, costs, order)
+
+
+def _common(joints: dict[str, int], spine: list[int], names: BoneNames, near: _Bones) -> dict[str, int]:
+    """The lowest bone over both thighs and the spine as the pelvis; {} where there is none or it is a ground bone."""
+    if not spine or "l_hip" not in joints or "r_hip" not in joints:
+        return {}
+    over = near.above(spine[0])
+    both = [bone for bone in over if bone in near.above(joints["l_hip"]) and bone in near.above(joints["r_hip"])]
+    if not both or _is_ground(both[0], names) or both[0] in joints.values():
+        return {}
+    return {"pelvis": both[0]}
+
+
+def _is_ground(bone: int, names: BoneNames) -> bool:
+    return any(plain(form) in GROUND_NAMES for form, _ in names.forms[bone])
 
 
 def _first(listed: list[list[str]], names: BoneNames, prefix: str) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import rotation as rot
+from .chains import segments
 from .character import Character
 from .rest import Posed
 from .skeleton22 import INDEX as J
@@ -66,6 +67,11 @@ def joints_of(character: Character, posed: Posed, frames: int) -> np.ndarray:
         if np.abs(offset).max() > 1e-6 * character.size:
             out[:, joint] += rot.turn(posed.rotations[i], offset)
         present.add(joint)
+    if rig.controls:  # the hips' control may turn about another point than the bone does; thighs hang on the bone
+        hips = [J["l_hip"], J["r_hip"]]
+        bone = rig.joint_bone[J["pelvis"]]
+        up = character.bones[bone].rotation.T @ (rig.joint_heads[J["pelvis"]] - rig.joint_heads[hips].mean(0))
+        out[:, J["pelvis"]] = out[:, hips].mean(1) + rot.turn(posed.rotations[bone], up)
     for side in "lr":
         ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
         if ball not in present:
@@ -106,21 +112,26 @@ _TORSO = tuple(J[name] for name in ("pelvis", *SPINE, "neck"))
 def loose_joints(character: Character) -> list[int]:
     """Joints whose bone does not hang on the bone of the joint above, so that turning that one does not carry it.
 
-    Thighs may as well hang on the lowest bone of the spine, collarbones and arms on any bone of spine and neck: 3ds Max
-    builds them like that.
+    Flat rigs are like that, and 3ds Max Biped, whose thighs hang on the spine and whose collarbones on the neck.
     """
     rig = character.rig
-    spine = [rig.joint_bone[J[name]] for name in SPINE if J[name] in rig.joint_bone]
-    lowest, back = {*spine[:1], *rig.spine[:1]}, {*spine, *rig.spine, *rig.neck, rig.joint_bone.get(J["neck"], -1)}
+    spine, neck = segments(character)
+    chains = {J["pelvis"] if part.joint is None else part.joint: part.bones for part in (*spine, *neck)}
     out = []
     for joint, bone in sorted(rig.joint_bone.items()):
         above = upper(character, joint)
         if above < 0 or character.bones[bone].connected or (rig.controls and joint in _TORSO):
             continue
-        holders = {rig.joint_bone[above]}
-        if above in _TORSO and joint not in (*_TORSO, J["head"]):
-            holders |= lowest if joint in (J["l_hip"], J["r_hip"]) else back
-        if not character.hangs_on(bone, holders):
+        holder = rig.joint_bone[above]
+        if rig.controls:  # over helper bones and constraints, none of which is driven
+            if not character.hangs_on(bone, {holder}):
+                out.append(joint)
+            continue
+        up = character.bones[bone].parent
+        while up >= 0 and up not in character.driven:
+            up = character.bones[up].parent
+        same = chains.get(above, ())  # further bones of a spine up to the next joint
+        if up != holder and up not in same and rig.keyed.get(up) != above:
             out.append(joint)
     return out
 

@@ -20,6 +20,10 @@ from .skeleton22 import INDEX as J
 
 FADE_SECONDS = 0.2
 """How long a foot takes to come to its place and to leave it."""
+ROLL_SECONDS = 0.15
+"""How long a foot takes to roll flat, and to roll freely again."""
+ROLL_SPEED = 0.3
+"""How fast that begins at most, metres a second of the ball about the ankle: a landing toe slaps down."""
 CARRY_SECONDS = 0.12
 """Over how long the body goes along with the feet it stands on."""
 MOST_SINK = 0.045
@@ -70,7 +74,7 @@ def lock_feet(
     out += _carried(out, ankles, fps)[:, None]
     out[..., 1] -= _sink(before, out, ankles, standing, fps)[:, None]
     for n, side in enumerate("lr"):
-        stands = standing[:, 2 * n : 2 * n + 2].any(1)
+        stands = standing[:, 2 * n] | standing[:, 2 * n + 1]
         _leg(out, before, side, ankles[n], soles[n], hints[n], stands, fps)
     return out
 
@@ -172,7 +176,7 @@ def _foot(
     _let_go_between(heel, toe, max(1, round(0.06 * fps)))
 
     fix = _flat(foot, length, heading, heel & toe, heights)
-    _bridge(fix, heel & toe, fps)
+    _bridge(fix, heel & toe, fps, ROLL_SECONDS, ROLL_SPEED)
     sole = rot.unit(foot + fix) * length[:, None]
     # Never onto the toes: until the heel has left the floor the foot is no steeper than it was, or than it lies flat.
     near = max(2, round(0.08 * fps))
@@ -186,7 +190,7 @@ def _foot(
     fix = place - ball
     across = fix[:, [0, 2]]
     fix[:, [0, 2]] = across * (_least(np.hypot(*across.T)) / np.maximum(np.hypot(*across.T), 1e-9))[:, None]
-    _bridge(fix, held, fps)
+    _bridge(fix, held, fps, FADE_SECONDS, 1.0)
     ball = ball + fix
 
     # Nothing below the floor. While the heel carries the toe comes up; otherwise the heel does, by rolling the foot.
@@ -202,7 +206,7 @@ def _foot(
 def _let_go_between(heel: np.ndarray, toe: np.ndarray, most: int) -> None:
     """Where the weight goes from the heel alone to the toe alone or back, neither stands for a moment. In place."""
     alone = toe.astype(np.int8) - heel.astype(np.int8)
-    for t in np.flatnonzero(alone[1:] * alone[:-1] < 0) + 1:
+    for t in (np.flatnonzero(alone[1:] * alone[:-1] < 0) + 1).tolist():
         for at in range(max(t - most, 0), min(t + most, len(heel))):
             if heel[at] != toe[at]:
                 heel[at] = toe[at] = False
@@ -237,7 +241,9 @@ def _pitched(sole: np.ndarray, length: np.ndarray, rise: np.ndarray) -> np.ndarr
     return np.where(np.abs(rise - sole[:, 1])[:, None] > 1e-12, out, sole)
 
 
-def _flat(foot: np.ndarray, length: np.ndarray, heading: np.ndarray, flat: np.ndarray, heights: np.ndarray):
+def _flat(
+    foot: np.ndarray, length: np.ndarray, heading: np.ndarray, flat: np.ndarray, heights: np.ndarray
+) -> np.ndarray:
     """What turns a foot to lie still and flat while heel and toe stand: (T, 3) to be added, valid where `flat`."""
     fix = np.zeros_like(foot)
     dead = np.radians(6.0)
@@ -276,19 +282,21 @@ def _places(
     return place
 
 
-def _bridge(fix: np.ndarray, known: np.ndarray, fps: float) -> None:
+def _bridge(fix: np.ndarray, known: np.ndarray, fps: float, seconds: float, most: float) -> None:
     """Fill a correction in between contacts, in place: softly away from each, softly to the next. fix: (T, 3).
 
     Where it meets a contact it has the contact's velocity, so that a foot set free goes on as slowly as it stood and
-    gathers speed as the motion does.
+    gathers speed as the motion does; `seconds` is how long it takes, `most` the fastest start in metres a second.
     """
     runs = spans(known)
     if not runs:
         fix[:] = 0.0
         return
-    fade = max(2, round(FADE_SECONDS * fps))
+    fade = max(2, round(seconds * fps))
     count = len(fix)
-    slopes = [(_slope(fix[a:b], fps), -_slope(fix[a:b][::-1], fps)) for a, b in runs]  # at start and end, per frame
+    slopes = [
+        (_slope(fix[a:b], fps, most), -_slope(fix[a:b][::-1], fps, most)) for a, b in runs
+    ]  # at start and end, per frame
     nothing = np.zeros(3)
     first, last = runs[0][0], runs[-1][1] - 1
     if first > 0:
@@ -309,7 +317,7 @@ def _bridge(fix: np.ndarray, known: np.ndarray, fps: float) -> None:
         _hermite(fix, b - fade, b, nothing, nothing, fix[b], w)
 
 
-def _slope(fix: np.ndarray, fps: float) -> np.ndarray:
+def _slope(fix: np.ndarray, fps: float, most: float) -> np.ndarray:
     """How a correction changes a frame at the start of a contact, (3,): by a parabola over a twentieth of a second."""
     n = min(len(fix), max(3, round(0.05 * fps) + 1))
     if n < 2:
@@ -320,7 +328,7 @@ def _slope(fix: np.ndarray, fps: float) -> np.ndarray:
         t = np.arange(n)
         rate = np.linalg.lstsq(np.stack([t**0, t, t * t], -1).astype(float), fix[:n], rcond=None)[0][1]
     speed = float(np.linalg.norm(rate)) * fps
-    return rate * min(1.0, 1.0 / max(speed, 1e-9))
+    return rate * min(1.0, most / max(speed, 1e-9))
 
 
 def _hermite(fix: np.ndarray, a: int, b: int, p: np.ndarray, v: np.ndarray, q: np.ndarray, w: np.ndarray) -> None:

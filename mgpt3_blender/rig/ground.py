@@ -10,15 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import rotation as rot
 from .footlock import averaged, closed_gaps, lock_feet, lying_shins, rates, spans
 from .place import FEET, HEIGHTS, floor_of
-from .skeleton22 import FPS
+from .skeleton22 import FOOT_SLOPE, FPS
 
 FIRM_HEIGHT = np.array([0.028, 0.03, 0.028, 0.03])
 LOOSE_HEIGHT = np.array([0.036, 0.045, 0.036, 0.045])
 """Metres over its rest height below which a heel or toe comes to stand, and above which it stands no more."""
 
-__all__ = ["FEET", "HEIGHTS", "Ground", "clean_feet", "contacts", "lock_feet", "measure_ground", "slide"]
+__all__ = ["FEET", "HEIGHTS", "Ground", "clean_feet", "contacts", "lock_feet", "measure_ground", "slide", "stance"]
+
+
+KNOWN = np.array([0.65, 1.0, 0.65, 1.0])
+"""The same as a share of these where a body's own heights are known: its heels are then seen to leave sooner."""
 
 
 def contacts(feet: np.ndarray, fps: float = FPS, heights: np.ndarray | None = None) -> np.ndarray:
@@ -33,6 +38,7 @@ def contacts(feet: np.ndarray, fps: float = FPS, heights: np.ndarray | None = No
         heights: (4,) of FEET over the floor while this body stands flat; by default the model's body.
     """
     feet = np.asarray(feet, np.float64)
+    near = np.ones(4) if heights is None else KNOWN
     heights = HEIGHTS if heights is None else np.asarray(heights, np.float64)
     over = feet[..., 1] - heights
     over = over - floor_of(over.min(1))
@@ -41,13 +47,13 @@ def contacts(feet: np.ndarray, fps: float = FPS, heights: np.ndarray | None = No
     velocity = rates(feet, fps)
     speed = np.linalg.norm(velocity, axis=-1)
     travel = np.linalg.norm(averaged(velocity.mean(1)[:, [0, 2]], 0.25 * fps), axis=-1)[:, None]
-    firm = (over < FIRM_HEIGHT) & (speed < 0.25 + 0.2 * travel)
-    loose = (over < LOOSE_HEIGHT) & (speed < 0.35 + 0.3 * travel)
+    firm = (over < near * FIRM_HEIGHT) & (speed < 0.25 + 0.2 * travel)
+    loose = (over < near * LOOSE_HEIGHT) & (speed < 0.35 + 0.3 * travel)
     out = np.zeros_like(firm)
     for n in range(4):
         for a, b in spans(closed_gaps(loose[:, n], round(0.06 * fps))):
             if b - a >= 0.09 * fps and firm[a:b, n].any():
-                out[a:b, n] = True
+                out[a + int(firm[a:b, n].argmax()) : b, n] = True
     return out
 
 
@@ -118,6 +124,42 @@ def measure_ground(figure: np.ndarray, standing: np.ndarray, heights: np.ndarray
         contact_share=float(stands.mean()),
         penetration_p95_mm=float(np.percentile(depth, 95)),
     )
+
+
+def standing_slopes(joints: np.ndarray, standing: np.ndarray) -> np.ndarray:
+    """How steeply a motion's feet fall from ankle to ball while they stand flat, left and right. (2,) radians.
+
+    Bodies differ by 20 degrees in that, and it has to be known for a flat foot to become a flat foot elsewhere. Taken
+    from the flatter half of the frames in which heel and toe stand; a foot that never stands is taken to be like the
+    other, and where neither does, like the model's.
+
+    Args:
+        joints: (T, 22, 3).
+        standing: (T, 4) as `contacts` gives it.
+    """
+    slopes = np.full(2, np.nan)
+    for n, (ankle, ball) in enumerate((FEET[:2], FEET[2:])):
+        flat = standing[:, 2 * n] & standing[:, 2 * n + 1]
+        if flat.sum() >= 3:
+            foot = rot.unit(joints[flat, ball] - joints[flat, ankle])
+            slopes[n] = np.percentile(np.arcsin(np.clip(-foot[:, 1], -1.0, 1.0)), 35)
+    usual = float(np.nanmean(slopes)) if np.isfinite(slopes).any() else FOOT_SLOPE
+    return np.clip(np.where(np.isfinite(slopes), slopes, usual), 0.0, np.radians(50.0))
+
+
+def stance(motion: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """When and how a motion's feet stand: (T, 4) contacts, (2,) slopes of flat feet, (4,) heights of FEET while flat.
+
+    Found in two rounds: the first, with the model's feet, shows how high this body's own ankles are over the sole, and
+    the second, knowing that, sees a heel leave the floor sooner.
+    """
+    standing = contacts(motion[:, FEET], fps)
+    slopes = standing_slopes(motion, standing)
+    heights = HEIGHTS.copy()
+    for n, (ankle, ball) in enumerate((FEET[:2], FEET[2:])):
+        length = float(np.median(np.linalg.norm(motion[:, ball] - motion[:, ankle], axis=-1)))
+        heights[2 * n] = heights[2 * n + 1] + length * np.sin(slopes[n])
+    return contacts(motion[:, FEET], fps, heights), slopes, heights
 
 
 def clean_feet(joints: np.ndarray, fps: float = FPS) -> np.ndarray:

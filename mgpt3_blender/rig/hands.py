@@ -43,12 +43,15 @@ def _hand(armature: bpy.types.Object, mapping: Mapping, side: str, wrist: np.nda
     thumb = _thumb(fingers, bases, ways, wrist)
     others = [i for i in range(len(fingers)) if i != thumb]
     along = rot.unit(bases[others].mean(0) - wrist)
-    if thumb is not None:  # from the little finger's side to the thumb's
-        across = (
-            bases[thumb] + 0.5 * ways[thumb] * np.linalg.norm(bases[others].mean(0) - wrist) - bases[others].mean(0)
-        )
-    else:
+    # Along the knuckles, towards the thumb's side. The thumb itself stands in front of the palm: it gives the sign.
+    ends = bases[others][:, None] - bases[others][None]
+    across = ends.reshape(-1, 3)[np.linalg.norm(ends, axis=-1).argmax()]
+    if thumb is None:  # listed from the first finger to the last
         across = bases[0] - bases[-1]
+    elif len(others) == 1:
+        across = bases[thumb] - bases[others[0]]
+    elif across @ (bases[thumb] - bases[others].mean(0)) < 0.0:
+        across = -across
     palm = np.cross(along, across) * (1.0 if side == "l" else -1.0)  # out of the palm: fixed by the hand's chirality
     palm = rot.unit(palm - (palm @ along) * along)
     if np.linalg.norm(palm) < 0.5:

@@ -83,12 +83,15 @@ def ik_mapping(mapping: Mapping) -> IkControls | None:
     )
 
 
-def channels(rig: Rig, solution: Any, mapping: Mapping) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def channels(
+    rig: Rig, solution: Any, mapping: Mapping, solved: Rig | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The channels that reproduce a solution by IK controls.
 
     Args:
         rig: read with the IK controls among its bones and the switches set (controls.plan, controls.switched).
         solution: has `rotations` and `locations`, the FK channels by bone name.
+        solved: the rig that the solution is for, read with its FK bones in charge; `rig` where that is no difference.
     Returns:
         rotations, bone name -> (T, 3, 3), and locations, bone name -> (T, 3): the FK parts that are kept and the
         controls.
@@ -96,47 +99,42 @@ def channels(rig: Rig, solution: Any, mapping: Mapping) -> tuple[dict[str, np.nd
     described = ik_mapping(mapping)
     if described is None:
         raise ValueError("this character has no IK controls")
+    solved = solved or rig
+    located = solution.locations
+    there = {bone.name: i for i, bone in enumerate(solved.bones)}
+    fk = pose(
+        solved.bones,
+        {},
+        {there[name]: channel for name, channel in located.items()},
+        basis={there[name]: channel for name, channel in solution.rotations.items()},
+    )
     index = {bone.name: i for i, bone in enumerate(rig.bones)}
-    basis = {index[name]: channel for name, channel in solution.rotations.items()}
-    located = {index[name]: channel for name, channel in _locations(solution).items()}
-    frames = max(len(channel) for channel in solution.rotations.values())
-    fk = pose(rig.bones, {}, located, basis=basis)
-
     targets: dict[int, np.ndarray] = {}
     places: dict[int, np.ndarray] = {}
     for name, joint in described.controls.items():
-        control, bone = index[name], rig.joint_bone[INDEX[joint]]
-        turn = fk.rotations[bone] @ rig.bones[bone].rotation.T
+        control, bone = index[name], solved.joint_bone[INDEX[joint]]
+        turn = fk.rotations[bone] @ solved.bones[bone].rotation.T
         targets[control] = turn @ rig.bones[control].rotation
         if joint[2:] != "foot":  # toes hang from the foot's control
-            offset = fk.scales[bone] * (rig.bones[control].head - rig.bones[bone].head)
+            offset = fk.scales[bone] * (rig.bones[control].head - solved.bones[bone].head)
             places[control] = fk.heads[bone] + rot.turn(turn, offset)
     for name, middle in described.poles.items():
-        places[index[name]] = _pole(rig, fk.rotations, fk.heads, middle, rig.bones[index[name]].head)
+        places[index[name]] = _pole(solved, fk.rotations, fk.heads, middle, rig.bones[index[name]].head)
 
-    kept = set(described.keep)
-    ik = pose(
+    covered = {solved.bones[i].name for i in solved.keyed} - set(described.keep)
+    rotations = {name: channel for name, channel in solution.rotations.items() if name not in covered}
+    locations = {name: channel for name, channel in located.items() if name not in covered}
+    posed = pose(
         rig.bones,
         targets,
-        {i: channel for i, channel in located.items() if rig.bones[i].name in kept | {_carrier(solution)}},
+        {index[name]: channel for name, channel in locations.items()},
         places,
-        {i: channel for i, channel in basis.items() if rig.bones[i].name in kept},
+        {index[name]: channel for name, channel in rotations.items()},
     )
-    rotations = {rig.bones[i].name: channel for i, channel in basis.items() if rig.bones[i].name in kept}
-    rotations |= {rig.bones[i].name: _whole(channel, frames) for i, channel in ik.channels.items()}
-    locations = {rig.bones[i].name: channel for i, channel in located.items()
-                 if rig.bones[i].name in kept | {_carrier(solution)}}  # fmt: skip
-    locations |= {rig.bones[i].name: _whole(channel, frames) for i, channel in ik.shifts.items()}
+    frames = max(len(channel) for channel in solution.rotations.values())
+    rotations |= {rig.bones[i].name: _whole(channel, frames) for i, channel in posed.channels.items()}
+    locations |= {rig.bones[i].name: _whole(channel, frames) for i, channel in posed.shifts.items()}
     return rotations, locations
-
-
-def _locations(solution: Any) -> dict[str, np.ndarray]:
-    several = getattr(solution, "locations", None)
-    return several if several is not None else {solution.root: solution.location}
-
-
-def _carrier(solution: Any) -> str:
-    return getattr(solution, "root", "") or ""
 
 
 def _whole(channel: np.ndarray, frames: int) -> np.ndarray:

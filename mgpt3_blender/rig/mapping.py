@@ -163,7 +163,8 @@ def find_mapping(tree: Tree, chosen: Chosen | None = None, presets: Sequence[dic
         mapping = _by_shape(body)
     elif names.confidence >= SURE and not names.needed_missing:
         mapping = _filled(_right_way_round(tree, names), body)
-        mapping = replace(mapping, warnings=mapping.warnings + contradictions(tree, mapping.deform, body))
+        if mapping.rest_is_pose:  # a rest that is no pose contradicts everything
+            mapping = replace(mapping, warnings=mapping.warnings + contradictions(tree, mapping.deform, body))
     else:
         mapping = _together(tree, names, body)
     return _with_chosen(tree, mapping, chosen) if chosen is not None else mapping

@@ -37,15 +37,20 @@ class Overriding:
     warnings: tuple[str, ...]
 
 
-def overriding(armature: bpy.types.Object, keyed: Iterable[str], noted: Iterable[list] = ()) -> Overriding:
+def overriding(
+    armature: bpy.types.Object, keyed: Iterable[str], noted: Iterable[list] = (), between: bool = False
+) -> Overriding:
     """Find what would override the keys of some bones. Changes nothing.
 
     Args:
         keyed: names of the bones that get keys.
         noted: what an earlier motion that still plays has switched off (rows [bone, "", influence, constraint]):
             it counts although it has no influence now.
+        between: bones that get no keys but stand between keyed ones count too, where they copy bones that do not move
+            with the keyed ones (the twist bones of a rig whose deform bones are keyed past its controls).
     """
     keyed = set(keyed)
+    checked = keyed | (_between(armature, keyed) if between else set())
     off = {(row[0], row[3]) for row in noted if len(row) > 3 and row[2] > 0.0}
     driven = _driven(armature)
     found: list[tuple[bpy.types.PoseBone, bpy.types.Constraint]] = []
@@ -54,7 +59,7 @@ def overriding(armature: bpy.types.Object, keyed: Iterable[str], noted: Iterable
         for constraint in bone.constraints:
             if constraint.mute or (constraint.influence <= 0.0 and (bone.name, constraint.name) not in off):
                 continue
-            if not _moves(armature, bone, constraint, keyed):
+            if not _moves(armature, bone, constraint, checked):
                 continue
             if (bone.name, f'constraints["{_escaped(constraint.name)}"].influence') in driven:
                 stuck.append(f'{constraint.name} on "{bone.name}"')
@@ -65,7 +70,7 @@ def overriding(armature: bpy.types.Object, keyed: Iterable[str], noted: Iterable
         warnings.append("Constraints that a driver controls stay on and may bend the motion: " + _listed(stuck) + ".")
     return Overriding(
         tuple(Switch(bone.name, "", 0.0, constraint.name) for bone, constraint in found),
-        (*warnings, *_held_channels(armature, keyed, driven)),
+        (*warnings, *_held_channels(armature, keyed, driven, {bone.name for bone, _ in found})),
     )
 
 
@@ -98,6 +103,40 @@ def _moves(
     return getattr(constraint, "target", armature) is not None
 
 
+def _between(armature: bpy.types.Object, keyed: set[str]) -> set[str]:
+    """Bones below one keyed bone and above another whose constraints follow nothing that the keys move."""
+    bones = armature.pose.bones
+    known: dict[str, bool] = {}
+
+    def carried(bone: bpy.types.PoseBone) -> bool:
+        """Whether a bone moves with the keyed ones: through its parents or through what its constraints look at."""
+        if bone.name not in known:
+            known[bone.name] = bone.name in keyed  # also ends circles
+            above = [bone.parent] if bone.parent else []
+            known[bone.name] |= any(carried(other) for other in above + _targets(armature, bone))
+        return known[bone.name]
+
+    out: set[str] = set()
+    for name in keyed:
+        path: list[bpy.types.PoseBone] = []
+        bone = bones[name].parent if name in bones else None
+        while bone is not None and bone.name not in keyed:
+            path.append(bone)
+            bone = bone.parent
+        if bone is not None:
+            out |= {b.name for b in path if _targets(armature, b) and not any(map(carried, _targets(armature, b)))}
+    return out
+
+
+def _targets(armature: bpy.types.Object, bone: bpy.types.PoseBone) -> list[bpy.types.PoseBone]:
+    """Bones of the same armature that the constraints of a bone look at."""
+    names = []
+    for constraint in bone.constraints:
+        looked = constraint.targets if constraint.type == "ARMATURE" else [constraint]
+        names += [t.subtarget for t in looked if getattr(t, "target", None) == armature and not constraint.mute]
+    return [armature.pose.bones[name] for name in names if name in armature.pose.bones]
+
+
 def _ancestors(bone: bpy.types.PoseBone) -> list[bpy.types.PoseBone]:
     return list(bone.parent_recursive)
 
@@ -114,11 +153,16 @@ def _driven(armature: bpy.types.Object) -> set[tuple[str, str]]:
     return out
 
 
-def _held_channels(armature: bpy.types.Object, keyed: set[str], driven: set[tuple[str, str]]) -> list[str]:
-    """Warnings about rotation channels of keyed bones that are locked or driven."""
+def _held_channels(
+    armature: bpy.types.Object, keyed: set[str], driven: set[tuple[str, str]], freed: set[str]
+) -> list[str]:
+    """Warnings about rotation channels of keyed bones that are locked or driven.
+
+    The locks of `freed` bones go with the constraints that moved them until now: no news.
+    """
     turned = sorted({bone for bone, path in driven if bone in keyed and path.startswith("rotation")})
     bones = armature.pose.bones
-    locked = [name for name in sorted(keyed) if name in bones and any(bones[name].lock_rotation)]
+    locked = [name for name in sorted(keyed - freed) if name in bones and any(bones[name].lock_rotation)]
     out = []
     if turned:
         out.append("Drivers turn bones that the motion needs and win over its keys: " + _listed(turned) + ".")
@@ -144,6 +188,8 @@ def _sentence(found: list[tuple[bpy.types.PoseBone, bpy.types.Constraint]]) -> s
 
 def _title(constraint: bpy.types.Constraint) -> str:
     """A kind of constraint as the interface calls it."""
+    if constraint.type == "IK":
+        return "IK"
     return constraint.bl_rna.properties["type"].enum_items[constraint.type].name
 
 

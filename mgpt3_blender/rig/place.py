@@ -10,7 +10,7 @@ NumPy only, on plain joints (T, 22, 3) in the motion's axes (X left, Y up, Z for
 All of them take `cyclic=True` for a motion that comes from `loop` (last frame = first frame, moved and turned on the
 floor): then what they give is cyclic too, and so is what ground.lock_feet(..., cyclic=True) gives.
 Order: loop -> solve -> root_offset -> lock_feet -> in_place. On the spot feet must slide (a treadmill), so they are
-locked while the body still travels; in_place(figure, fps, path=travel(motion, fps)[0]) then takes the way off.
+locked while the body still travels; in_place(figure, fps, cyclic=...) then takes the way off the finished figure.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import numpy as np
 
 from . import rotation as rot
 from .body import smoothstep
-from .skeleton22 import ANKLE_HEIGHT, BALL_HEIGHT, FOOT_SLOPE, PARENTS
+from .skeleton22 import ANKLE_HEIGHT, BALL_HEIGHT, PARENTS
 from .skeleton22 import INDEX as J
 
 RETURN_SECONDS = 3.0
 """How long the root takes to come back to the motion's path after it stepped aside for the feet."""
-
-FLOOR_PERCENTILE = 20
 
 FEET = (J["l_ankle"], J["l_foot"], J["r_ankle"], J["r_foot"])
 HEIGHTS = np.array([ANKLE_HEIGHT, BALL_HEIGHT] * 2)
@@ -38,7 +36,7 @@ def floor_of(clearance: np.ndarray) -> float:
     Mocap feet are stiff and dip where real toes bend: the floor is where feet mostly are while they are low.
     """
     low = float(np.percentile(clearance, 5))
-    floor = float(np.percentile(clearance[clearance < low + 0.04], FLOOR_PERCENTILE))
+    floor = float(np.percentile(clearance[clearance < low + 0.04], 20))
     return floor if abs(floor) < 0.04 else 0.0
 
 
@@ -81,20 +79,22 @@ def root_offset(
         return move - np.linspace(0.0, 1.0, count)[:, None] * off
     theirs = HEIGHTS if motion_heights is None else np.asarray(motion_heights, np.float64)
     hips = [J["l_hip"], J["r_hip"]]
-    move = motion[:, hips].mean(1) - figure[:, hips].mean(1)
+    own_hips, their_hips = figure[:, hips].mean(1), motion[:, hips].mean(1)
+    move = their_hips - own_hips
     clear, rise, reach = [], [], []
     for n, side in enumerate("lr"):
-        hip, ankle, ball = (J[f"{side}_{name}"] for name in ("hip", "ankle", "foot"))
+        ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
         foot = figure[:, ball] - figure[:, ankle]
         for k, point in enumerate((ankle, ball)):
             clear.append(motion[:, point, 1] - theirs[2 * n + k])
             rise.append(figure[:, point, 1] - heights[2 * n + k])
-            reach.append((figure[:, point] - figure[:, hip]) - (motion[:, point] - motion[:, hip]))
+            reach.append((figure[:, point] - own_hips) - (motion[:, point] - their_hips))
         # A longer or shorter foot sets its ball down elsewhere; that is no reason to move when the weight goes there.
         own = float(np.median(np.linalg.norm(foot, axis=-1)))
         flat = np.sqrt(max(own**2 - float(heights[2 * n] - heights[2 * n + 1]) ** 2, 0.0))
         source = float(np.median(np.linalg.norm(motion[:, ball] - motion[:, ankle], axis=-1)))
-        reach[-1] = reach[-1] - (flat - source * np.cos(FOOT_SLOPE)) * rot.unit(foot * [1.0, 0.0, 1.0])
+        source = np.sqrt(max(source**2 - float(theirs[2 * n] - theirs[2 * n + 1]) ** 2, 0.0))
+        reach[-1] = reach[-1] - (flat - source) * rot.unit(foot * [1.0, 0.0, 1.0])
     clearance = np.min(clear, axis=0)
     clearance = clearance - floor_of(clearance)
     near = 1.0 - smoothstep(clearance, 0.15, 0.5)
@@ -128,17 +128,18 @@ def held_feet(reach: np.ndarray, stands: np.ndarray, fps: float) -> np.ndarray:
     right = np.zeros((count, 2))
     right[:-1] += pull
     right[1:] -= pull
-    middle, hold, xs, zs = middle.tolist(), hold.tolist(), right[:, 0].tolist(), right[:, 1].tolist()
-    for t in range(1, count):  # a tridiagonal system: eliminate downwards, substitute upwards
-        part = hold[t - 1] / middle[t - 1]
-        middle[t] -= part * hold[t - 1]
+    # A tridiagonal system: eliminate downwards, substitute upwards. Plain floats are quicker one by one than arrays.
+    main, off, xs, zs = (x.tolist() for x in (middle, hold, right[:, 0], right[:, 1]))
+    for t in range(1, count):
+        part = off[t - 1] / main[t - 1]
+        main[t] -= part * off[t - 1]
         xs[t] += part * xs[t - 1]
         zs[t] += part * zs[t - 1]
-    xs[-1] /= middle[-1]
-    zs[-1] /= middle[-1]
+    xs[-1] /= main[-1]
+    zs[-1] /= main[-1]
     for t in range(count - 2, -1, -1):
-        xs[t] = (xs[t] + hold[t] * xs[t + 1]) / middle[t]
-        zs[t] = (zs[t] + hold[t] * zs[t + 1]) / middle[t]
+        xs[t] = (xs[t] + off[t] * xs[t + 1]) / main[t]
+        zs[t] = (zs[t] + off[t] * zs[t + 1]) / main[t]
     return np.stack([xs, np.zeros(count), zs], -1)
 
 

@@ -34,7 +34,7 @@ def two_bone(
     """
     line = rot.unit(end - root)
     distance = np.linalg.norm(end - root, axis=-1)
-    distance = np.clip(distance, np.abs(upper - lower) + 1e-4, upper + lower - 1e-7)
+    distance = np.clip(distance, np.abs(upper - lower) + 1e-4, upper + lower)
     across = rot.unit(pole - (pole * line).sum(-1, keepdims=True) * line)
     along = (upper**2 - lower**2 + distance**2) / (2.0 * distance)
     out = np.sqrt(np.maximum(upper**2 - along**2, 0.0))
@@ -72,8 +72,8 @@ def soft_reach(distance: np.ndarray, length: np.ndarray, own: np.ndarray) -> np.
 
     own: how far the limb stretches already, (T,); as far as that it may stretch freely.
     """
-    most = 0.9995 * length
-    start = np.maximum((1.0 - SOFT) * length, np.minimum(own, most))
+    most = np.maximum(0.9995 * length, own)
+    start = np.maximum((1.0 - SOFT) * length, own)
     rest = np.maximum(most - start, 1e-5)
     return np.minimum(distance, start) + rest * (1.0 - np.exp(-np.maximum(distance - start, 0.0) / rest))
 
@@ -100,7 +100,7 @@ def reach(
     """
     out = np.array(figure, np.float64)
     motion = np.asarray(motion, np.float64)
-    given = (scale_ratio, scale_ratio) if scale_ratio is None or np.isscalar(scale_ratio) else tuple(scale_ratio)
+    given = scale_ratio if isinstance(scale_ratio, tuple) else (scale_ratio, scale_ratio)
     for wanted, kind, ratio in ((hands, "hands", given[0]), (feet, "feet", given[1])):
         if not wanted:
             continue
@@ -116,10 +116,10 @@ def reach(
             distance, own = np.linalg.norm(line, axis=-1), np.linalg.norm(out[:, c] - out[:, a], axis=-1)
             target = out[:, a] + rot.unit(line) * soft_reach(distance, upper + lower, own)[:, None]
             pole = pole_of(out[:, a], out[:, b], out[:, c], target, knee_hint(out, side) if kind == "feet" else None)
-            tip = out[:, J[f"{side}_{beyond}"]] - out[:, c] if beyond else None
+            before = out[:, c].copy()
             out[:, b], out[:, c] = two_bone(out[:, a], upper, lower, target, pole)
             if beyond:
-                out[:, J[f"{side}_{beyond}"]] = out[:, c] + tip
+                out[:, J[f"{side}_{beyond}"]] += out[:, c] - before
     return out
 
 

@@ -33,6 +33,9 @@ APART = 0.05
 """Metres that a left and a right joint lie apart, across the body, before it can be said which is which."""
 
 
+NOTHING = (None, None, None)
+
+
 @dataclass(frozen=True)
 class Report:
     """How well a motion arrived. None: not measured, or there was nothing to measure (feet that never stand).
@@ -102,7 +105,7 @@ class Report:
             raw = json.loads(text)
         except (TypeError, ValueError):
             raw = {}
-        known = {f.name: f.default if f.name != "bones" else {} for f in fields(cls)}
+        known: dict[str, Any] = {f.name: f.default if f.name != "bones" else {} for f in fields(cls)}
         told = raw.items() if isinstance(raw, dict) else ()
         values = {name: _read(name, value, known[name]) for name, value in told if name in known}
         return cls(**{name: value for name, value in values.items() if value is not None})
@@ -187,7 +190,8 @@ def judge(
     present = np.ones(22, bool) if present is None else np.asarray(present, bool)
     names = {} if mapping is None else mapping.bones
     angles = direction_errors(motion, figure, compared)
-    whole, limbs = _spread(angles), _spread(angles[:, [n for n, (j, _) in enumerate(compared) if j in LIMBS]])
+    whole = _spread(angles) or NOTHING
+    limbs = _spread(angles[:, [n for n, (j, _) in enumerate(compared) if j in LIMBS]]) or NOTHING
     bones = {names.get(JOINTS[j], JOINTS[j]): _spread(angles[:, n]) for n, (j, _) in enumerate(compared)}
     flips = roll_flips(orientations or {}, plays or {}, figure, fps)
     swapped = side_swaps(motion, figure, present)
@@ -203,11 +207,11 @@ def judge(
         frames=len(motion),
         fps=float(fps),
         bones={bone: row for bone, row in bones.items() if row is not None},
-        mean_deg=whole and whole[0],
-        p95_deg=whole and whole[1],
-        max_deg=whole and whole[2],
-        limb_mean_deg=limbs and limbs[0],
-        limb_p95_deg=limbs and limbs[1],
+        mean_deg=whole[0],
+        p95_deg=whole[1],
+        max_deg=whole[2],
+        limb_mean_deg=limbs[0],
+        limb_p95_deg=limbs[1],
         slide_source_mm=slide_source,
         slide_before_mm=_of(ground_before, "slide_mm"),
         slide_after_mm=_of(ground_after, "slide_mm"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .mapping import WORDS
+
 if TYPE_CHECKING:
     from .report import Report
 
 OK, WARN, BAD = "ok", "warn", "bad"
-_NICE = {"l": "left", "r": "right"}
 _SOURCES = {"names": "by name", "shape": "by shape", "names and shape": "by name and shape", "yours": "as you set them"}
 
 
@@ -17,23 +18,15 @@ def level(value: float, good: float, fair: float) -> str:
     return OK if value <= good else WARN if value <= fair else BAD
 
 
-def joint_words(joint: str) -> str:
-    """ "l_knee" -> "left knee", "spine2" -> "spine 2"."""
-    side, _, name = joint.partition("_")
-    if side in _NICE and name:
-        return f"{_NICE[side]} {name}"
-    return joint[:-1] + " " + joint[-1] if joint[-1:].isdigit() else joint
-
-
 def lines(report: Report) -> list[tuple[str, str, str]]:
     """(what, in words, "ok" | "warn" | "bad"), the most telling first; what was not measured is left out."""
     out: list[tuple[str, str, str]] = []
     if report.family or report.source:
         found = " ".join(word for word in (report.family, _SOURCES.get(report.source, report.source)) if word)
-        sure = "" if report.confidence is None else f", {report.confidence:.0%} sure"
+        sure = "" if report.confidence is None else f", {100 * report.confidence:.0f} % sure"
         out.append(("Bones found", found + sure, level(-(report.confidence or 1.0), -0.8, -0.6)))
     if report.missing:
-        out.append(("No bone for", ", ".join(joint_words(joint) for joint in report.missing), WARN))
+        out.append(("No bone for", ", ".join(WORDS.get(joint, joint) for joint in report.missing), WARN))
     if report.mean_deg is not None and report.p95_deg is not None:
         words = f"{report.mean_deg:.1f}° on average, {report.p95_deg:.1f}° for 95 %"
         if report.max_deg is not None:
@@ -49,17 +42,16 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
         source = report.slide_source_mm or 0.0
         out.append(("Feet slide", words, level(report.slide_after_mm - source, 0.5, 3.0)))
     if report.floating_mm is not None:
-        words = f"{report.floating_mm:.0f} mm over the floor where they should stand"
-        if report.floating_share is not None:
-            words += f", both off it in {report.floating_share:.0%} of the frames"
-        if report.floating_before_mm is not None:
-            words += f" (before {report.floating_before_mm:.0f} mm)"
+        before = "" if report.floating_before_mm is None else f" (before {report.floating_before_mm:.0f})"
+        words = f"{report.floating_mm:.0f} mm where they should stand{before}"
+        if report.floating_share:
+            words += f", in the air in {100 * report.floating_share:.0f} % of the frames"
         out.append(("Feet float", words, level(report.floating_mm, 15, 40)))
     if report.penetration_mm is not None:
-        words = f"{report.penetration_mm:.0f} mm"
-        if report.penetration_before_mm is not None:
-            words += f" (before {report.penetration_before_mm:.0f} mm)"
-        out.append(("Feet through the floor", words, level(report.penetration_mm, 10, 30)))
+        before = "" if report.penetration_before_mm is None else f" (before {report.penetration_before_mm:.0f})"
+        out.append(
+            ("Feet through the floor", f"{report.penetration_mm:.0f} mm{before}", level(report.penetration_mm, 10, 30))
+        )
     if report.jerk is not None:
         out.append(("Jerkiness", f"{report.jerk:.2f} times the motion's", level(report.jerk, 1.3, 2.0)))
     flips = "none" if not report.roll_flips else f"{report.roll_flips} ({', '.join(report.flipped[:3])})"
@@ -68,7 +60,8 @@ def lines(report: Report) -> list[tuple[str, str, str]]:
     out.append(("Left and right swapped", swaps, BAD if report.side_swaps else OK))
     if report.milliseconds is not None:
         out.append(("Time taken", f"{report.milliseconds:.0f} ms for {report.frames} frames", OK))
-    out += [("Note", text, WARN) for text in report.warnings]
+    said = [text for text in report.warnings if not (report.missing and text.startswith("No bone for"))]
+    out += [("Note", text, WARN) for text in said]
     return out
 
 

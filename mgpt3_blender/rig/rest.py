@@ -5,7 +5,7 @@ Only `read_rig` looks at Blender objects; everything else is NumPy and works wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -267,7 +267,9 @@ def base_frame(
     )
 
 
-def _wanted(armature: bpy.types.Object, names: list[str]) -> list[str]:
+def _wanted(
+    armature: bpy.types.Object, names: list[str], own: Collection[str], off: Container[tuple[str, str]]
+) -> list[str]:
     """The named bones, all they hang from and all they follow, in an order that can be evaluated."""
     from .controls import followed  # bpy objects only; imported here so that this module stays importable alone
 
@@ -281,7 +283,7 @@ def _wanted(armature: bpy.types.Object, names: list[str]) -> list[str]:
         bone = armature.pose.bones[name]
         if bone.parent:
             visit(bone.parent.name)
-        for other in followed(armature, bone):
+        for other in followed(armature, bone, name in own, off):
             visit(other)
         state[name] = 2
         order.append(name)
@@ -291,13 +293,19 @@ def _wanted(armature: bpy.types.Object, names: list[str]) -> list[str]:
     return order
 
 
-def read_rig(armature: bpy.types.Object, mapping: Mapping, more: Sequence[str] = ()) -> Rig:
+def read_rig(
+    armature: bpy.types.Object,
+    mapping: Mapping,
+    more: Sequence[str] = (),
+    off: Container[tuple[str, str]] = (),
+) -> Rig:
     """Read what the solve needs from an armature. Changes nothing.
 
     Args:
         armature: an armature object, in Object or Pose Mode.
         mapping: which bone plays which joint.
         more: further bones to read (IK controls); they are not among `keyed`.
+        off: (bone, constraint) of constraints that will be switched off.
     """
     from .controls import read_follows
 
@@ -305,9 +313,9 @@ def read_rig(armature: bpy.types.Object, mapping: Mapping, more: Sequence[str] =
     keyed_names = {**{bone: joint for joint, bone in mapping.bones.items()}, **mapping.also}
     chains = [bone for bone in (*mapping.spine, *mapping.neck) if bone in there]
     ground = [mapping.root] if mapping.root and mapping.root in there else []
-    order = _wanted(armature, [*ground, *keyed_names, *chains, *more])
-    index = {name: i for i, name in enumerate(order)}
     own = {*keyed_names, *chains, *more}
+    order = _wanted(armature, [*ground, *keyed_names, *chains, *more], own, off)
+    index = {name: i for i, name in enumerate(order)}
     still = {*mapping.hold, *mapping.ik.get("hold", ())} - own  # kept at rest, whatever pose they hold now
     warnings: list[str] = []
     lost: list[str] = []
@@ -335,7 +343,7 @@ def read_rig(armature: bpy.types.Object, mapping: Mapping, more: Sequence[str] =
                 rotation_mode=posed.rotation_mode,
                 pose_rotation=basis[:3, :3] / np.maximum(size, 1e-9),
                 pose_location=basis[:3, 3],
-                follows=read_follows(armature, posed, read, lost, own, still) if posed.constraints else (),
+                follows=read_follows(armature, posed, read, lost, own, still, off) if posed.constraints else (),
                 inherit_scale=rest.inherit_scale not in ("NONE", "NONE_LEGACY"),
                 pose_scale=float(np.cbrt(np.prod(size))),
             )

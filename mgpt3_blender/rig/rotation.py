@@ -21,17 +21,27 @@ def transposed(R: np.ndarray) -> np.ndarray:
     return np.swapaxes(R, -1, -2)
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cross product, several times faster than NumPy's on short arrays. (..., 3) x 2 -> (..., 3)."""
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    x, y, z = a[..., 0], a[..., 1], a[..., 2]
+    u, v, w = b[..., 0], b[..., 1], b[..., 2]
+    out[..., 0], out[..., 1], out[..., 2] = y * w - z * v, z * u - x * w, x * v - y * u
+    return out
+
+
 def about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Rotation by `angle` radians about unit `axis` (Rodrigues). (..., 3), (...) -> (..., 3, 3)."""
     x, y, z = axis[..., 0], axis[..., 1], axis[..., 2]
     c, s = np.cos(angle), np.sin(angle)
     t = 1.0 - c
-    rows = [
-        [c + t * x * x, t * x * y - s * z, t * x * z + s * y],
-        [t * x * y + s * z, c + t * y * y, t * y * z - s * x],
-        [t * x * z - s * y, t * y * z + s * x, c + t * z * z],
-    ]
-    return np.stack([np.stack(np.broadcast_arrays(*row), -1) for row in rows], -2)
+    tx, ty, tz = t * x, t * y, t * z
+    sx, sy, sz = s * x, s * y, s * z
+    out = np.empty((*np.broadcast_shapes(x.shape, c.shape), 3, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = c + tx * x, tx * y - sz, tx * z + sy
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = tx * y + sz, c + ty * y, ty * z - sx
+    out[..., 2, 0], out[..., 2, 1], out[..., 2, 2] = tx * z - sy, ty * z + sx, c + tz * z
+    return out
 
 
 def angle_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -46,10 +56,13 @@ def swing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Opposite directions have no shortest rotation: they turn about any axis at right angles.
     """
     a, b = np.broadcast_arrays(unit(a), unit(b))
-    axis = np.cross(a, b)
+    axis = cross(a, b)
     sin = np.sqrt((axis * axis).sum(-1))
-    spare = np.cross(a, np.where(np.abs(a[..., :1]) < 0.8, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
-    axis = unit(np.where(sin[..., None] > 1e-9, axis, spare))
+    if np.all(sin > 1e-9):
+        axis = axis / sin[..., None]
+    else:
+        spare = cross(a, np.where(np.abs(a[..., :1]) < 0.8, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+        axis = unit(np.where(sin[..., None] > 1e-9, axis, spare))
     return about(axis, np.arctan2(sin, (a * b).sum(-1)))
 
 
@@ -57,7 +70,9 @@ def frame(y: np.ndarray, x_hint: np.ndarray) -> np.ndarray:
     """Axes (as columns) with Y along `y` and X as near to `x_hint` as that allows. (..., 3) x 2 -> (..., 3, 3)."""
     y, x_hint = np.broadcast_arrays(unit(y), x_hint)
     x = unit(x_hint - (x_hint * y).sum(-1, keepdims=True) * y)
-    return np.stack([x, y, np.cross(x, y)], -1)
+    out = np.empty((*y.shape, 3))
+    out[..., 0], out[..., 1], out[..., 2] = x, y, cross(x, y)
+    return out
 
 
 def kabsch(source: np.ndarray, target: np.ndarray) -> np.ndarray:

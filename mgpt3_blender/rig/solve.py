@@ -17,7 +17,7 @@ from . import chains, ground, place
 from . import figure as figures
 from . import rotation as rot
 from .character import Character
-from .ground import FEET, Ground
+from .ground import Ground
 from .options import DEFAULT, ROOT, Options
 from .reach import reach
 from .rest import Posed, Rig, pose
@@ -47,6 +47,7 @@ class Solution:
         present: (22,) joints that the character has a bone for.
         rest: (22, 3) the rest in the motion's axes, metres at the motion's size; NaN for missing joints.
         motion: (T, 22, 3) the motion that was solved for: looped, in place.
+        asked: (T, 22, 3) the same with feet that are as flat as this character's can be: what bones are compared with.
         heights: (4,) of ground.FEET over the floor while the character stands flat, metres at the motion's size.
         standing: (T, 4) when ground.FEET are meant to stand.
         ground_source, ground_before, ground_after: feet and floor of the motion, and of the character before and
@@ -68,6 +69,7 @@ class Solution:
     present: np.ndarray
     rest: np.ndarray
     motion: np.ndarray
+    asked: np.ndarray
     heights: np.ndarray
     standing: np.ndarray
     ground_source: Ground
@@ -140,23 +142,35 @@ class _Work:
     def pose_like_the_motion(self) -> None:
         """Turn all bones like the motion's, the hips where they are in rest."""
         character, motion = self.character, self.motion
+        self.standing, self.slopes, self.theirs = ground.stance(motion, self.fps)
         more = min(len(motion) - 1, round(self.fps)) if self.options.loop else 0
         if more > 0:  # what is averaged over time must not end at the seam of a loop
-            turns = body_turns(place.extended(motion, more), self.fps, character)
+            turns = body_turns(place.extended(motion, more), self.fps, character, self.slopes)
             self.turns = {j: turn[more : more + len(motion)] for j, turn in turns.items()}
         else:
-            self.turns = body_turns(motion, self.fps, character)
+            self.turns = body_turns(motion, self.fps, character, self.slopes)
         self.spread = chains.spread(character, self.turns)
         self.carrier = character.rig.root
         while character.bones[self.carrier].connected:  # a connected bone has no location of its own
             self.carrier = character.bones[self.carrier].parent
         above = character.bones[: self.carrier + 1]
         self.at_rest = pose(above, {}, {self.carrier: np.zeros(3)}).heads[self.carrier]  # without a location of its own
+        self.asked = self._asked()
         self.posed = self._pose({self.carrier: self.at_rest})
         self.loose = figures.loose_joints(character)
         self.joints = figures.joints_of(character, self.posed, len(motion))
         if self.loose:
             figures.hold_together(character, self.joints, self._turned(), self.loose)
+
+    def _asked(self) -> np.ndarray:
+        """The motion as this character's feet would do it: flat where the motion's are flat. (T, 22, 3)."""
+        asked = self.motion.copy()
+        for side in "lr":
+            ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
+            length = np.linalg.norm(asked[:, ball] - asked[:, ankle], axis=-1, keepdims=True)
+            foot = rot.unit(rot.turn(self.turns[ankle], self.character.foot_vector(ankle)))
+            asked[:, ball] = asked[:, ankle] + length * foot
+        return asked
 
     def _turned(self) -> dict[int, np.ndarray]:
         """Joint -> its turn in armature space."""
@@ -171,7 +185,8 @@ class _Work:
         return {i: out @ turn @ (into @ rig.bones[i].rotation) for i, turn in wanted.items()}
 
     def _pose(self, places: dict[int, np.ndarray], more: dict[int, np.ndarray] | None = None) -> Posed:
-        return pose(self.character.bones, self._targets() | (more or {}), None, places)
+        self.targets = self._targets()
+        return pose(self.character.bones, self.targets | (more or {}), None, places)
 
     def stand(self) -> None:
         """Place the posed character on its floor, by its feet."""
@@ -181,10 +196,11 @@ class _Work:
         self.heights = np.array(heights).ravel() / self.scale
         self.stage = figures.stage(character, self.scale, floor)
         self.figure = self.stage.figure(self.joints)
-        self.standing = ground.contacts(self.motion[:, FEET], self.fps)
-        self.offset = place.root_offset(self.figure, self.motion, self.heights, self.fps, cyclic=self.options.loop)
+        self.offset = place.root_offset(
+            self.figure, self.motion, self.heights, self.fps, motion_heights=self.theirs, cyclic=self.options.loop
+        )
         self.figure = self.figure + self.offset[:, None]
-        self.ground_source = ground.measure_ground(self.motion, self.standing, place.HEIGHTS, self.fps)
+        self.ground_source = ground.measure_ground(self.motion, self.standing, self.theirs, self.fps)
         self.ground_before = self.ground_after = self._ground()
 
     def _ground(self) -> Ground:
@@ -248,7 +264,7 @@ class _Work:
             posed = self._pose(places, root_turn)
             joints = figures.joints_of(character, posed, frames)
         else:  # only the hips move: everything else is as it was posed
-            posed = pose(character.bones[: self.carrier + 1], self._targets(), None, {self.carrier: hips})
+            posed = pose(character.bones[: self.carrier + 1], self.targets, None, {self.carrier: hips})
             self.posed.shifts.update(posed.shifts)
             posed = self.posed
             joints = self.joints + offset[:, None]
@@ -260,7 +276,7 @@ class _Work:
         ]
         near, far = (np.array([pair[n] for pair in pairs]) for n in (0, 1))
         errors = np.degrees(
-            rot.angle_between(figure[:, far] - figure[:, near], self.motion[:, far] - self.motion[:, near])
+            rot.angle_between(figure[:, far] - figure[:, near], self.asked[:, far] - self.asked[:, near])
         )
 
         def whole(channels: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
@@ -280,6 +296,7 @@ class _Work:
             present=character.present,
             rest=character.rest_joints() / self.scale,
             motion=self.motion,
+            asked=self.asked,
             heights=self.heights,
             standing=self.standing,
             ground_source=self.ground_source,
@@ -297,4 +314,4 @@ class _Work:
         i = character.rig.joint_bone[joint]
         bone = character.bones[i]
         offset = bone.rotation.T @ (character.rig.joint_heads[joint] - bone.head)
-        return self.joints[:, joint] - rot.turn(self._targets()[i], offset)
+        return self.joints[:, joint] - rot.turn(self.targets[i], offset)

@@ -26,19 +26,29 @@ from .character import Character
 from .skeleton22 import FOOT_SLOPE, JOINTS, NEUTRAL, NEXT, SPINE
 from .skeleton22 import INDEX as J
 
-TOLERANCE = {"spine1": 4.0, "spine2": 4.0, "spine3": 4.0, "neck": 4.5, "l_ankle": 3.0, "r_ankle": 3.0}
+TOLERANCE = {"spine1": 2.5, "spine2": 2.5, "spine3": 3.0, "neck": 4.0}
 """Degrees by which a bone may point elsewhere than the motion's, so that a character keeps its own posture."""
+MOST_SLOPE = np.radians(40.0)
+"""A foot is not bent further than this to lie flat: a rest pose that hangs in the air shows no sole."""
 
 
-def body_turns(joints: np.ndarray, fps: float, character: Character) -> dict[int, np.ndarray]:
-    """The turn of each joint from the character's rest to the motion, in the motion's axes. joint -> (T, 3, 3)."""
+def body_turns(
+    joints: np.ndarray, fps: float, character: Character, slopes: np.ndarray | None = None
+) -> dict[int, np.ndarray]:
+    """The turn of each joint from the character's rest to the motion, in the motion's axes. joint -> (T, 3, 3).
+
+    Args:
+        slopes: (2,) radians by which the motion's left and right foot fall from ankle to ball while they stand flat;
+            by default the model's body's.
+    """
+    slopes = np.full(2, FOOT_SLOPE) if slopes is None else slopes
     bent: dict[int, np.ndarray] = {}
     pelvis, chest = body.pelvis_rotation(joints), body.chest_rotation(joints)
     bent[J["pelvis"]] = pelvis
     _torso(joints, character, pelvis, chest, bent)
     for side in "lr":
         _arm(joints, fps, side, chest, character, bent)
-        _leg(joints, fps, side, pelvis, character, bent)
+        _leg(joints, fps, side, pelvis, character, float(slopes["lr".index(side)]), bent)
     return bent
 
 
@@ -47,7 +57,7 @@ def _toward(turn: np.ndarray, rest: np.ndarray, wanted: np.ndarray, tolerance: f
     now = rot.turn(turn, rot.unit(rest))
     off = rot.angle_between(now, wanted)
     part = np.where(off > 1e-9, np.maximum(off - np.radians(tolerance), 0.0), 0.0)
-    return rot.about(rot.unit(np.cross(now, rot.unit(wanted))), part) @ turn
+    return rot.about(rot.unit(rot.cross(now, rot.unit(wanted))), part) @ turn
 
 
 def _posture(character: Character, joint: int, before: np.ndarray, neutral: np.ndarray) -> np.ndarray:
@@ -122,12 +132,13 @@ def _rest_axis(
     carried = base @ body.rest_axis(limb, along)
     if spare is not None and np.linalg.norm(spare) > 0.3 and rot.unit(spare) @ carried < 0.7:
         return rot.unit(spare)
-    seen = np.cross(rot.unit(upper), rot.unit(lower))
+    seen = rot.cross(rot.unit(upper), rot.unit(lower))
     # Arms that point ahead may have come there from the side or from below, with the palms down or facing each other:
     # there a slight bend counts as well.
     unsure = float(body.smoothstep(1.0 - along @ limb.rest_reference, 0.4, 0.8))
     bend = float(np.linalg.norm(seen))
-    trust = body.smoothstep(bend, 0.17 - 0.13 * unsure, 0.35 - 0.25 * unsure) if seen @ carried > 0.0 else 0.0
+    trust = body.smoothstep(bend, 0.17 - 0.13 * unsure, 0.35 - 0.25 * unsure)
+    trust = trust * body.smoothstep(rot.unit(seen) @ carried, 0.2, 0.7)  # no elbow bends sideways
     return rot.unit((1.0 - trust) * carried + trust * rot.unit(seen))
 
 
@@ -161,13 +172,19 @@ def _arm(
 
 
 def _leg(
-    joints: np.ndarray, fps: float, side: str, pelvis: np.ndarray, character: Character, out: dict[int, np.ndarray]
+    joints: np.ndarray,
+    fps: float,
+    side: str,
+    pelvis: np.ndarray,
+    character: Character,
+    flat: float,
+    out: dict[int, np.ndarray],
 ) -> None:
     limb = body.LEGS[side]
     c, d = limb.joints[2], NEXT[limb.joints[2]]
     rest_foot = character.foot_vector(c)
     rest_lower = character.rest_vector(limb.joints[1], c)
-    spare = None if character.is_pose else np.cross(rot.unit(rest_foot), rot.unit(rest_lower))
+    spare = None if character.is_pose else rot.cross(rot.unit(rest_foot), rot.unit(rest_lower))
     axis, rest_axis = _limb(limb, joints, fps, pelvis, np.eye(3), character, spare, out)
 
     foot = joints[:, d] - joints[:, c]
@@ -176,14 +193,14 @@ def _leg(
     rest_sideways = rest_axis
     if character.is_pose:
         slope = np.arcsin(np.clip(-rot.unit(rest_foot)[1], -1.0, 1.0))
-        rest_sideways = np.cross(body.UP, rest_foot) if abs(rot.unit(rest_foot)[1]) < 0.95 else rest_axis
-    tolerance = np.radians(TOLERANCE[JOINTS[c]])
-    sole = np.clip(slope - FOOT_SLOPE, -tolerance, tolerance)
+        rest_sideways = rot.cross(body.UP, rest_foot) if abs(rot.unit(rest_foot)[1]) < 0.95 else rest_axis
+    # Ankles lie higher over the sole in one body than in another: flat stays flat, whatever the bone's slope.
+    sole = np.clip(slope - flat, -MOST_SLOPE, MOST_SLOPE)
     frame = rot.frame(foot, sideways)
     frame = rot.about(frame[..., 0], np.full(len(foot), sole)) @ frame
     out[c] = frame @ rot.frame(rest_foot, rest_sideways).T
     # Toes: with the heel up and the ball on the floor they stay flat.
-    down = np.arcsin(np.clip(-rot.unit(foot)[:, 1], -1.0, 1.0)) - FOOT_SLOPE
+    down = np.arcsin(np.clip(-rot.unit(foot)[:, 1], -1.0, 1.0)) - flat
     lift = np.clip(down, 0.0, np.radians(50.0)) * (1.0 - body.smoothstep(joints[:, d, 1], 0.03, 0.12))
     out[d] = rot.about(frame[..., 0], -lift) @ out[c]
 
@@ -200,7 +217,7 @@ def follow(turns: dict[int, np.ndarray], before: np.ndarray, after: np.ndarray) 
             if np.abs((after - before)[:, [b, c]] - (after - before)[:, [a, b]]).max() < 1e-9:
                 continue
             bones = [(at[:, b] - at[:, a], at[:, c] - at[:, b]) for at in (before, after)]
-            hinges = [np.cross(rot.unit(upper), rot.unit(lower)) for upper, lower in bones]
+            hinges = [rot.cross(rot.unit(upper), rot.unit(lower)) for upper, lower in bones]
             bent = np.minimum(*(np.linalg.norm(hinge, axis=-1) for hinge in hinges))
             seen = body.smoothstep(bent, 0.1, 0.35)  # a straight limb shows no hinge
             for n, joint in enumerate((a, b)):

@@ -8,7 +8,10 @@ from functools import cache
 from pathlib import Path
 
 _FILE = Path(__file__).with_name("words.json")
-_SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zà-öø-ÿżźćńółęąśа-яё]+|[А-ЯЁ][а-яё]*|[^\W\d_a-zA-Z]+")
+_SPLIT = re.compile(
+    r"[A-Z]+(?![a-z])|[A-Z]?[a-z\u00df-\u017f]+|[\u0401-\u042f]?[\u0430-\u0451]+|[\u0401-\u042f]+|[^\W\d_a-zA-Z]+"
+)
+"""Words of a name: capitals begin one (Latin and Cyrillic letters), digits and signs end it."""
 
 
 @cache
