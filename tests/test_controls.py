@@ -344,6 +344,20 @@ def test_switches_of_ik_are_set_keyed_and_restored():
     assert type(parent["pole_vector"]) is type(before[1])
 
 
+def test_a_scaled_root_control_is_known_and_ik_still_reproduces_the_pose():
+    rig, motion = rigs.rigify(), motions.walk(1.0)
+    rig.pose.bones["root"].scale = (2.0, 2.0, 2.0)
+    bpy.context.view_layer.update()
+    names = body_bones(rig)
+    _, _, character, _ = put(rig, motion)
+    assert character.growth == pytest.approx(2.0, rel=1e-3)
+    fk = watch(rig, names, len(motion))
+    put(rig, motion, "IK")
+    angle, off = apart(fk, watch(rig, names, len(motion)))
+    assert np.percentile(angle, 95) < 1.0
+    assert off.max() < 5.0
+
+
 def test_reading_a_rig_changes_nothing():
     rig = rigs.rigify()
     for bone in rig.pose.bones:

@@ -87,7 +87,7 @@ def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
     return t * t * (3.0 - 2.0 * t)
 
 
-def _smooth(z: np.ndarray, sigma: float) -> np.ndarray:
+def smoothed(z: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian average over time of (T,) complex values, edges repeated."""
     reach = max(1, int(3 * sigma + 0.5))
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -145,7 +145,7 @@ def bending_axis(limb: Limb, base: np.ndarray, upper: np.ndarray, lower: np.ndar
     weight *= np.maximum(smoothstep(np.cos(angle), -0.5, 0.3), smoothstep(weight, 0.1, 0.3))
     z = weight * np.exp(1j * (angle + spin))
     step = fps / FPS
-    z = _smooth(z, 1.2 * step) + 0.05 * _smooth(z, 8.0 * step) + limb.rest_weight * known * np.exp(1j * spin)
+    z = smoothed(z, 1.2 * step) + 0.05 * smoothed(z, 8.0 * step) + limb.rest_weight * known * np.exp(1j * spin)
     return rot.turn(base, rot.turn(rot.about(a, _slowed(np.angle(z), fps) - spin), carried))
 
 

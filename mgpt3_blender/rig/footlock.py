@@ -41,7 +41,13 @@ MOST_MOVE = (0.045, 0.07)
 
 
 def lock_feet(
-    figure: np.ndarray, standing: np.ndarray, heights: np.ndarray, fps: float, *, cyclic: bool = False
+    figure: np.ndarray,
+    standing: np.ndarray,
+    heights: np.ndarray,
+    fps: float,
+    *,
+    cyclic: bool = False,
+    firm: float = 1.0,
 ) -> np.ndarray:
     """Pin heels and toes where they stand, and let them go softly. -> (T, 22, 3) float64.
 
@@ -56,37 +62,39 @@ def lock_feet(
         heights: (4,) rest heights of l_ankle, l_foot, r_ankle, r_foot over the floor on this character.
         fps: frames a second.
         cyclic: the figure is a loop (place.loop): the lock goes on over the seam. Both ends of a loop come out equal.
+        firm: 0..1, share of how far feet may be held back and hips may sink for it; less than 1 leaves the legs more
+            like the motion's.
     """
     out = np.array(figure, np.float64)
     standing = np.asarray(standing, bool)
     heights = np.asarray(heights, np.float64)
     if cyclic and len(out) > 8:
-        return _locked_loop(out, standing, heights, fps)
+        return _locked_loop(out, standing, heights, fps, firm)
     if len(out) < 4:
         return out
     ankles, soles = [], []
     for n, side in enumerate("lr"):
-        ankle, sole = _foot(out, side, standing[:, 2 * n : 2 * n + 2], heights[2 * n : 2 * n + 2], fps)
+        ankle, sole = _foot(out, side, standing[:, 2 * n : 2 * n + 2], heights[2 * n : 2 * n + 2], fps, firm)
         ankles.append(ankle)
         soles.append(sole)
     hints = [knee_hint(out, side) for side in "lr"]
     before = out.copy()
     out += _carried(out, ankles, fps)[:, None]
-    out[..., 1] -= _sink(before, out, ankles, standing, fps)[:, None]
+    out[..., 1] -= _sink(before, out, ankles, standing, fps, firm)[:, None]
     for n, side in enumerate("lr"):
         stands = standing[:, 2 * n] | standing[:, 2 * n + 1]
         _leg(out, before, side, ankles[n], soles[n], hints[n], stands, fps)
     return out
 
 
-def _locked_loop(figure: np.ndarray, standing: np.ndarray, heights: np.ndarray, fps: float) -> np.ndarray:
+def _locked_loop(figure: np.ndarray, standing: np.ndarray, heights: np.ndarray, fps: float, firm: float) -> np.ndarray:
     """The lock of a loop: of more than one round, of which one is kept, and its end faded into the round before."""
     count = len(figure)
     more = min(count - 1, round(2.5 * fps))
     standing = standing.copy()
     standing[0] = standing[-1] = standing[0] | standing[-1]
     longer = np.concatenate([standing[-1 - more : -1], standing, standing[1 : 1 + more]])
-    locked = lock_feet(extended(figure, more), longer, heights, fps)
+    locked = lock_feet(extended(figure, more), longer, heights, fps, firm=firm)
     turn, shift = seam(figure)
     out = locked[more : more + count].copy()
     fade = min(more, round(0.5 * fps)) + 1
@@ -155,7 +163,7 @@ def lying_shins(joints: np.ndarray) -> np.ndarray:
 
 
 def _foot(
-    joints: np.ndarray, side: str, standing: np.ndarray, heights: np.ndarray, fps: float
+    joints: np.ndarray, side: str, standing: np.ndarray, heights: np.ndarray, fps: float, firm: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where one foot should be: its ankle (T, 3) and the vector ankle -> ball (T, 3), its length kept.
 
@@ -189,7 +197,7 @@ def _foot(
     place = _places(ball, sole, heel, toe, heights, round(0.75 * FADE_SECONDS * fps))
     fix = place - ball
     across = fix[:, [0, 2]]
-    fix[:, [0, 2]] = across * (_least(np.hypot(*across.T)) / np.maximum(np.hypot(*across.T), 1e-9))[:, None]
+    fix[:, [0, 2]] = across * (_least(np.hypot(*across.T), firm) / np.maximum(np.hypot(*across.T), 1e-9))[:, None]
     _bridge(fix, held, fps, FADE_SECONDS, 1.0)
     ball = ball + fix
 
@@ -219,9 +227,9 @@ def _above(height: np.ndarray, floor: float, radius: float = 0.006) -> np.ndarra
     return floor + np.where(over > radius, over, soft)
 
 
-def _least(size: np.ndarray) -> np.ndarray:
+def _least(size: np.ndarray, firm: float) -> np.ndarray:
     """How far a foot is moved that should move by `size` metres: freely at first, then ever less."""
-    free, most = MOST_MOVE
+    free, most = (firm * metres for metres in MOST_MOVE)
     return np.minimum(size, free) + (most - free) * np.tanh(np.maximum(size - free, 0.0) / (most - free))
 
 
@@ -373,7 +381,7 @@ def blurred(x: np.ndarray, half: float) -> np.ndarray:
 
 
 def _sink(
-    before: np.ndarray, joints: np.ndarray, ankles: list[np.ndarray], standing: np.ndarray, fps: float
+    before: np.ndarray, joints: np.ndarray, ankles: list[np.ndarray], standing: np.ndarray, fps: float, firm: float
 ) -> np.ndarray:
     """How far the hips go down, softly, so that legs reach their feet's places with a bend to spare. (T,) metres.
 
@@ -386,7 +394,7 @@ def _sink(
         allowed = own + 0.5 * room
         line = joints[:, J[f"{side}_hip"]] - ankles[n]
         height = np.sqrt(np.maximum(allowed**2 - line[:, 0] ** 2 - line[:, 2] ** 2, 0.0))
-        spare = MOST_SINK + np.minimum(joints[:, 0, 1] - before[:, 0, 1], 0.0)
+        spare = firm * MOST_SINK + np.minimum(joints[:, 0, 1] - before[:, 0, 1], 0.0)
         needed = np.minimum(np.maximum(line[:, 1] - height, 0.0), spare)
         short = np.maximum(short, np.where(standing[:, 2 * n : 2 * n + 2].any(1), needed, 0.0))
     fade = max(2, round(FADE_SECONDS * fps))

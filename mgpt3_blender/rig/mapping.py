@@ -340,7 +340,7 @@ class _Key:
 
     def __init__(self, tree: Tree, chosen: Chosen, presets: Sequence[dict]) -> None:
         self.tree, self.chosen, self.presets = tree, chosen, presets
-        arrays = (tree.parents, tree.heads.astype(np.float32), tree.deform, tree.driven)
+        arrays = (tree.parents, tree.heads.astype(np.float32), tree.deform, tree.driven, tree.skinned)
         hand = (tuple(sorted(chosen.bones.items())), chosen.without, chosen.root)
         self.key = (tree.names, tuple(array.tobytes() for array in arrays), hand, tuple(map(id, presets)))
 
@@ -368,7 +368,11 @@ def best_mapping(armature: bpy.types.Object) -> Mapping:
         without = frozenset(bonemap.left_out(armature))
         chosen = Chosen(bonemap.overrides(armature), without, bonemap.root_override(armature))
     presets, _ = load_presets([bonemap.preset_folder()])
-    return _remembered(_Key(read_tree(armature), chosen, presets))
+    mapping = _remembered(_Key(read_tree(armature), chosen, presets))
+    if mapping.source == "names":
+        return mapping
+    # Where the shape has a say, which bones the mesh follows helps it; counting that takes too long for every time.
+    return _remembered(_Key(read_tree(armature, skin=True), chosen, presets))
 
 
 def map_armature(armature: bpy.types.Object) -> Mapping:

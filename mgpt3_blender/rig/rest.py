@@ -85,6 +85,7 @@ class Rig:
         warnings: what was found odd, one sentence each.
         spine, neck: indices of all bones of those chains, lowest first; those that play no joint are not in `keyed`.
         root_bone: index of the bone on the ground that everything hangs from, None where there is none.
+        growth: size that the pelvis's bone has in the pose that is held, against its rest.
     """
 
     bones: list[Bone]
@@ -101,6 +102,7 @@ class Rig:
     spine: list[int] = field(default_factory=list)
     neck: list[int] = field(default_factory=list)
     root_bone: int | None = None
+    growth: float = 1.0
 
 
 @dataclass
@@ -379,4 +381,7 @@ def read_rig(
         spine=[index[name] for name in mapping.spine if name in index],
         neck=[index[name] for name in mapping.neck if name in index],
         root_bone=index[ground[0]] if ground else None,
+        growth=pose(bones, {}).scales[index[mapping.bones["pelvis"]]]
+        if any(abs(b.pose_scale - 1.0) > 1e-3 for b in bones)
+        else 1.0,
     )

@@ -30,6 +30,12 @@ COMPARED = tuple(J[name] for name in ("l_hip", "r_hip", "l_knee", "r_knee", "l_a
 chest-to-collar and collar-to-shoulder offsets, which point elsewhere in every rig by construction."""
 
 
+LEGS = tuple((J[f"{s}_{a}"], J[f"{s}_{b}"]) for s in "lr" for a, b in (("hip", "knee"), ("knee", "ankle")))
+FIRMNESS = (1.0, 0.6, 0.35)
+"""How firmly feet are pinned: the first, unless it turns the legs further from the motion's than LEGS_TURN."""
+LEGS_TURN = np.radians(5.6)
+
+
 @dataclass
 class Solution:
     """What to key, and what becomes of the character.
@@ -47,7 +53,8 @@ class Solution:
         present: (22,) joints that the character has a bone for.
         rest: (22, 3) the rest in the motion's axes, metres at the motion's size; NaN for missing joints.
         motion: (T, 22, 3) the motion that was solved for: looped, in place.
-        asked: (T, 22, 3) the same with feet that are as flat as this character's can be: what bones are compared with.
+        asked: (T, 22, 3) the same, where feet are pinned with feet as flat as this character's can be: what bones are
+            compared with.
         heights: (4,) of ground.FEET over the floor while the character stands flat, metres at the motion's size.
         standing: (T, 4) when ground.FEET are meant to stand.
         ground_source, ground_before, ground_after: feet and floor of the motion, and of the character before and
@@ -143,12 +150,13 @@ class _Work:
         """Turn all bones like the motion's, the hips where they are in rest."""
         character, motion = self.character, self.motion
         self.standing, self.slopes, self.theirs = ground.stance(motion, self.fps)
+        flat = self.options.foot_lock  # feet that are pinned lie flat; otherwise they point where the motion's do
         more = min(len(motion) - 1, round(self.fps)) if self.options.loop else 0
         if more > 0:  # what is averaged over time must not end at the seam of a loop
-            turns = body_turns(place.extended(motion, more), self.fps, character, self.slopes)
+            turns = body_turns(place.extended(motion, more), self.fps, character, self.slopes, flat)
             self.turns = {j: turn[more : more + len(motion)] for j, turn in turns.items()}
         else:
-            self.turns = body_turns(motion, self.fps, character, self.slopes)
+            self.turns = body_turns(motion, self.fps, character, self.slopes, flat)
         self.spread = chains.spread(character, self.turns)
         self.carrier = character.rig.root
         while character.bones[self.carrier].connected:  # a connected bone has no location of its own
@@ -165,6 +173,8 @@ class _Work:
     def _asked(self) -> np.ndarray:
         """The motion as this character's feet would do it: flat where the motion's are flat. (T, 22, 3)."""
         asked = self.motion.copy()
+        if not self.options.foot_lock:
+            return asked
         for side in "lr":
             ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
             length = np.linalg.norm(asked[:, ball] - asked[:, ankle], axis=-1, keepdims=True)
@@ -213,7 +223,7 @@ class _Work:
         if options.hands or options.feet:
             after = reach(after, self.motion, None, hands=options.hands, feet=options.feet)
         if options.foot_lock:
-            after = ground.lock_feet(after, self.standing, self.heights, self.fps, cyclic=options.loop)
+            after = self._locked(after)
         self.figure = after
         if after is not before:
             follow(self.turns, before, after)
@@ -227,6 +237,19 @@ class _Work:
             self.motion = place.in_place(self.motion, self.fps, path=self.path)
             self.offset = self.offset + place.in_place(self.figure, self.fps, path=self.path)[:, 0] - self.figure[:, 0]
             self.path = np.broadcast_to(self.path[:1], self.path.shape)
+
+    def _locked(self, figure: np.ndarray) -> np.ndarray:
+        """The figure with its feet pinned, as firmly as its legs' directions allow."""
+        locked = figure
+        for firm in FIRMNESS:
+            locked = ground.lock_feet(
+                figure, self.standing, self.heights, self.fps, cyclic=self.options.loop, firm=firm
+            )
+            near, far = (np.array([pair[n] for pair in LEGS]) for n in (0, 1))
+            turned = rot.angle_between(figure[:, far] - figure[:, near], locked[:, far] - locked[:, near])
+            if np.percentile(turned, 90) < LEGS_TURN:  # half of the limbs are arms: 95 % of all, then
+                break
+        return locked
 
     def _root_bone(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """Orientation and place of the root bone where it carries the way: by bone index, armature space."""

@@ -26,30 +26,77 @@ from .character import Character
 from .skeleton22 import FOOT_SLOPE, JOINTS, NEUTRAL, NEXT, SPINE
 from .skeleton22 import INDEX as J
 
-TOLERANCE = {"spine1": 2.5, "spine2": 2.5, "spine3": 3.0, "neck": 4.0}
+TOLERANCE = {"spine1": 2.5, "spine2": 2.5, "spine3": 3.0, "neck": 4.0, "l_ankle": 3.0, "r_ankle": 3.0}
 """Degrees by which a bone may point elsewhere than the motion's, so that a character keeps its own posture."""
+MOST_AWAY = 0.012
+"""Metres, at the model's size, by which that may put the bone's end elsewhere."""
+MODEL_LEG = float(
+    np.linalg.norm(NEUTRAL[J["l_knee"]] - NEUTRAL[J["l_hip"]])
+    + np.linalg.norm(NEUTRAL[J["l_ankle"]] - NEUTRAL[J["l_knee"]])
+)
+WIDE = 1.5
+"""Hips this much wider for their legs than the motion's begin to swing less."""
 MOST_SLOPE = np.radians(40.0)
 """A foot is not bent further than this to lie flat: a rest pose that hangs in the air shows no sole."""
 
 
 def body_turns(
-    joints: np.ndarray, fps: float, character: Character, slopes: np.ndarray | None = None
+    joints: np.ndarray,
+    fps: float,
+    character: Character,
+    slopes: np.ndarray | None = None,
+    flat_feet: bool = False,
 ) -> dict[int, np.ndarray]:
     """The turn of each joint from the character's rest to the motion, in the motion's axes. joint -> (T, 3, 3).
 
     Args:
         slopes: (2,) radians by which the motion's left and right foot fall from ankle to ball while they stand flat;
             by default the model's body's.
+        flat_feet: flat stays flat, whatever the slopes; otherwise feet point where the motion's do, to TOLERANCE.
     """
+    most = MOST_SLOPE if flat_feet else np.radians(TOLERANCE["l_ankle"])
     slopes = np.full(2, FOOT_SLOPE) if slopes is None else slopes
     bent: dict[int, np.ndarray] = {}
     pelvis, chest = body.pelvis_rotation(joints), body.chest_rotation(joints)
-    bent[J["pelvis"]] = pelvis
+    pelvis = bent[J["pelvis"]] = _calmer_hips(pelvis, joints, fps, character)
     _torso(joints, character, pelvis, chest, bent)
     for side in "lr":
         _arm(joints, fps, side, chest, character, bent)
-        _leg(joints, fps, side, pelvis, character, float(slopes["lr".index(side)]), bent)
+        _leg(joints, fps, side, pelvis, character, float(slopes["lr".index(side)]), most, bent)
     return bent
+
+
+def _tolerance(character: Character, joint: int, other: int) -> float:
+    """Degrees by which this character's bone may point elsewhere; long bones less, for they carry the rest away."""
+    size = character.leg_length() / MODEL_LEG
+    length = max(float(np.linalg.norm(character.vector(joint, other))) / size, 1e-3)
+    return min(TOLERANCE[JOINTS[joint]], float(np.degrees(MOST_AWAY / length)))
+
+
+def _calmer_hips(pelvis: np.ndarray, joints: np.ndarray, fps: float, character: Character) -> np.ndarray:
+    """The turn of hips that are wide for their legs: they swing less, so that the legs stand where the motion's do.
+
+    Each step turns and tilts the hips to and fro. On a body with hips as wide as its legs are long (a cartoon's) that
+    would carry the feet about, or the legs would have to point elsewhere. The swing about the way the body faces, as
+    it is over a second, is made as much smaller as the hips are wider; where the body goes and how far it bends stays.
+    """
+    left = joints[:, J["l_hip"]] - joints[:, J["r_hip"]]
+    width = float(np.median(np.linalg.norm(left, axis=-1)))
+    leg = sum(
+        float(np.median(np.linalg.norm(joints[:, J[b]] - joints[:, J[a]], axis=-1)))
+        for a, b in (("l_hip", "l_knee"), ("l_knee", "l_ankle"))
+    )
+    own = float(np.linalg.norm(character.rest_vector(J["r_hip"], J["l_hip"]))) / character.leg_length()
+    share = min(1.0, WIDE * width / leg / max(own, 1e-9))
+    if share >= 1.0:
+        return pelvis
+    left = rot.turn(pelvis, body.LEFT)
+    ahead = body.smoothed(left[:, 0] + 1j * left[:, 2], 0.5 * fps)
+    level = np.abs(ahead)[:, None]  # lying on the side there is no way it faces
+    heading = rot.unit(np.stack([ahead.real, np.zeros(len(left)), ahead.imag], -1))
+    along = (left * heading).sum(-1, keepdims=True)
+    calm = along * heading + (1.0 - body.smoothstep(level, 0.3, 0.7) * (1.0 - share)) * (left - along * heading)
+    return rot.swing(left, calm) @ pelvis
 
 
 def _toward(turn: np.ndarray, rest: np.ndarray, wanted: np.ndarray, tolerance: float) -> np.ndarray:
@@ -101,7 +148,9 @@ def _torso(
             own = rot.between(np.eye(3)[None], character.chest.T[None], part)[0]
         else:
             own = _posture(character, joint, own, neutral)
-        out[joint] = _toward(turn @ own, character.rest_vector(joint, other), wanted, TOLERANCE[JOINTS[joint]])
+        out[joint] = _toward(
+            turn @ own, character.rest_vector(joint, other), wanted, _tolerance(character, joint, other)
+        )
     neutral, wanted = NEUTRAL[J["head"]] - NEUTRAL[J["neck"]], joints[:, J["head"]] - joints[:, J["neck"]]
     neck = rot.swing(rot.turn(chest, neutral), wanted) @ chest
     own = character.neck.T if character.is_pose else chest_own
@@ -110,7 +159,7 @@ def _torso(
         own = _posture(character, J["neck"], own, neutral)
         out[J["neck"]] = neck @ own
         if np.linalg.norm(rest) > 1e-4 * character.size:
-            out[J["neck"]] = _toward(neck @ own, rest, wanted, TOLERANCE["neck"])
+            out[J["neck"]] = _toward(neck @ own, rest, wanted, _tolerance(character, J["neck"], J["head"]))
     out[J["head"]] = neck @ (character.head.T if character.is_pose else own)
     for side in "lr":
         joint, other = J[f"{side}_collar"], J[f"{side}_shoulder"]
@@ -178,6 +227,7 @@ def _leg(
     pelvis: np.ndarray,
     character: Character,
     flat: float,
+    most: float,
     out: dict[int, np.ndarray],
 ) -> None:
     limb = body.LEGS[side]
@@ -189,13 +239,14 @@ def _leg(
 
     foot = joints[:, d] - joints[:, c]
     sideways = body.foot_sideways(foot, axis, joints[:, d, 1], fps)
-    slope = FOOT_SLOPE
+    slope = flat
     rest_sideways = rest_axis
     if character.is_pose:
         slope = np.arcsin(np.clip(-rot.unit(rest_foot)[1], -1.0, 1.0))
         rest_sideways = rot.cross(body.UP, rest_foot) if abs(rot.unit(rest_foot)[1]) < 0.95 else rest_axis
     # Ankles lie higher over the sole in one body than in another: flat stays flat, whatever the bone's slope.
-    sole = np.clip(slope - flat, -MOST_SLOPE, MOST_SLOPE)
+    sole = np.clip(slope - flat, -most, most)
+    sole *= 1.0 - body.smoothstep(abs(slope - flat), 0.65 * MOST_SLOPE, 0.9 * MOST_SLOPE)
     frame = rot.frame(foot, sideways)
     frame = rot.about(frame[..., 0], np.full(len(foot), sole)) @ frame
     out[c] = frame @ rot.frame(rest_foot, rest_sideways).T
