@@ -36,6 +36,7 @@ MEAN_DEG, P95_DEG = 2.0, 6.0
 SLIDE_MM = 0.5
 ROUND_TRIP_MM = 15.0
 LARGE_BONES = 80
+SHEETS = Path(__file__).resolve().parents[1] / "out" / "rigs"
 PATIENCE = 3  # a time over its bound is taken again, up to this often: a machine may be busy with something else
 MILLISECONDS = {False: 50.0, True: 150.0}  # by whether the rig is large or has controls
 
@@ -298,7 +299,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-foot-lock", action="store_true", help="leave standing feet as the motion has them")
     made.add_argument("--only", nargs="+", metavar="WORD", help="rigs whose file name contains one of these")
     made.add_argument("--json", type=Path, help="also write every figure to this file")
-    made.add_argument("--sheets", type=Path, metavar="DIR", nargs="?", const=Path("out/rigs"), help="contact sheets")
+    made.add_argument("--sheets", type=Path, metavar="DIR", nargs="?", const=SHEETS, help="contact sheets (out/rigs)")
     return made
 
 

@@ -71,6 +71,10 @@ def direction_errors(heads: np.ndarray, motion: np.ndarray, axes: np.ndarray, ma
     columns = []
     for j in COMPARED:
         k = next_bone(j, mapping)
+        if (
+            JOINTS[j][2:] == "ankle"
+        ):  # as flat as the motion's, not at the slope of another body's ankle: see test_solve
+            continue
         if k is None or np.linalg.norm(heads[0, k] - heads[0, j]) < 1e-4 * size:
             continue
         wanted = (motion[:, k] - motion[:, j]) @ axes.T
@@ -85,10 +89,12 @@ def check_directions(rig: Any, motion: np.ndarray) -> np.ndarray:
     result = put(rig, motion)
     heads = watch(rig, mapping, len(motion))
     errors = direction_errors(heads, motion, axes, mapping)
-    assert errors.shape[1] >= 11
+    assert errors.shape[1] >= 9
     assert errors.mean() < 3.0
     assert np.percentile(errors, 95) < 8.0
-    assert result.report.mean_deg == pytest.approx(errors.mean(), abs=0.3)  # what is told is what is seen
+    feet = {mapping.bones[f"{side}_ankle"] for side in "lr"}
+    told = [row[0] for bone, row in result.report.bones.items() if bone not in feet]
+    assert np.mean(told) == pytest.approx(errors.mean(), abs=0.3)  # what is told is what is seen
     assert not [text for text in result.warnings if "Constraints" in text]
     return heads
 

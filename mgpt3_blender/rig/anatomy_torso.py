@@ -177,7 +177,7 @@ def _head(
         height = float((forest.at[bone] - shoulders) @ up) / tall
         off = abs(height - 0.27)
         if i > 0 or low_neck:  # shoulders sit lower or higher; then the length of the neck tells
-            off = min(off, abs(float((forest.at[bone] - first) @ up) / tall - 0.22))
+            off = min(off, max(abs(float((forest.at[bone] - first) @ up) / tall - 0.24) - 0.08, 0.0))
         value = 1.2 - min((off / 0.12) ** 2, 2.5) - 0.12 * i
         fan = len(forest.kids[bone]) + sum(
             len(forest.kids[k]) for k in forest.kids[bone] if forest.length[k] < 0.01 * tall
@@ -192,14 +192,16 @@ def _head(
             long = float(np.linalg.norm(out)) / tall
             rising = float(unit(out) @ up)
             # Necks are short and lead upwards; a head is long, or what follows it is a jaw or hair.
-            value += 0.45 * float(np.clip((long - 0.28) / 0.08, -1.0, 1.0)) if rising > 0.6 else 0.4
+            value += 0.45 * float(np.clip((long - 0.33) / 0.08, -1.0, 1.0)) if rising > 0.6 else 0.4
         if i > 0:
             into = forest.at[bone] - forest.at[chain[i - 1]]
             long = float(np.linalg.norm(into)) / tall
             if float(unit(into) @ up) < 0.35:
                 value -= 1.5
+            if i == 1 and not forest.kids[bone] and not low_neck:
+                value += 0.2  # a neck and a head are far more usual than a head without a neck but with an end
             if i > 1 or not forest.kids[bone]:
-                value -= 1.0 * float(np.clip((long - 0.3) / 0.08, 0.0, 1.0))
+                value -= 1.0 * float(np.clip((long - 0.4) / 0.08, 0.0, 1.0))
             kids = forest.kids[bone]
             if kids and all(float((forest.at[k] - forest.at[bone]) @ up) < -0.05 * tall for k in kids):
                 value -= 0.8  # what turns down again is hair
@@ -208,6 +210,7 @@ def _head(
         if not low_neck and i == 0:  # at the height of the shoulders: a neck
             value -= 0.6 * float(np.clip((0.16 - height) / 0.1, 0.0, 1.0))
         kind = hints(names[bone])
+        value += 0.8 * ("head" in kind and "end" not in kind) - 0.8 * ("neck" in kind)
         value -= 1.5 * ("end" in kind and not forest.kids[bone]) + 1.0 * bool(kind & {"cloth", "face"})
         values.append(value)
     pick = int(np.argmax(values))

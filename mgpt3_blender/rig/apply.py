@@ -24,7 +24,6 @@ from .keys import all_location_curves, rotation_curves, switch_curve
 from .mapping import WORDS, Mapping, map_armature
 from .options import DEFAULT, IK, Options
 from .report import PROPERTY, Report, judge
-from .rest import read_rig
 from .skeleton22 import FPS, JOINTS
 from .solve import Solution, resample, solve
 
@@ -121,12 +120,11 @@ class _Job:
 def _solve_for(armature: bpy.types.Object, joints: np.ndarray, fps: float, options: Options) -> _Job:
     mapping = map_armature(armature)
     plan = controls.plan(armature, mapping, options.limbs)
-    with controls.switched(armature, plan.switches):
-        rig = read_rig(armature, mapping, plan.bones)
+    rig, with_controls = controls.read(armature, mapping, plan)
     solution = solve(rig, joints, fps, options)
     rotations, locations = solution.rotations, solution.locations
     if plan.limbs == IK:
-        rotations, locations = ik.channels(rig, solution, mapping)
+        rotations, locations = ik.channels(with_controls, solution, mapping, rig)
     still = {bone: np.eye(3)[None] for bone in plan.hold if bone in armature.pose.bones}
     if options.relaxed_hands:
         still |= hands.relaxed(armature, mapping)
@@ -267,5 +265,5 @@ def remove_motion(armature: bpy.types.Object, action: bpy.types.Action) -> None:
     if data is not None and data.action == action:
         before = controls.switches_before(action)
         actions.release(armature, action)
-        controls.set_switches(armature, before)
+        controls.restore_switches(armature, before)
     bpy.data.actions.remove(action)

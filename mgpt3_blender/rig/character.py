@@ -248,7 +248,7 @@ class Character:
         """
         floor, heights = self._own_floor(scale)
         if level is not None:
-            floor = level / getattr(self.rig, "size_in_world", 1.0) - self.rig.height_in_world
+            floor = level / self.rig.size_in_world - self.rig.height_in_world
         return floor, heights
 
     def _own_floor(self, scale: float) -> tuple[float, list[tuple[float, float]]]:

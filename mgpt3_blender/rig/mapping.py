@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ import numpy as np
 from ..errors import RigError
 from .presetfiles import presets
 from .skeleton22 import JOINTS, NEEDED, SPINE
-from .tree import Tree, read_tree
+from .tree import Tree, read_tree, skins
 
 if TYPE_CHECKING:
     import bpy
@@ -33,6 +32,8 @@ __all__ = ["Chosen", "Mapping", "Switch", "best_mapping", "find_mapping", "map_a
 
 SURE = 0.9
 """A family recognised with this confidence needs no help from the shape."""
+COMPLETE = 0.99
+"""From this confidence on all of the family's bones are there and nothing is to be added to them."""
 LIKELY = 0.6
 """Below this confidence a family's name is no evidence."""
 SIDES_SURE = 0.75
@@ -195,7 +196,8 @@ def _filled(names: Mapping, body: Any) -> Mapping:
     if any(names.bones[f"{j[0]}_ankle"] != body.bones.get(f"{j[0]}_ankle") or more[j] in played for j in more):
         more = {}
     longer = (
-        len(body.spine) > len(names.spine)
+        names.confidence < COMPLETE
+        and len(body.spine) > len(names.spine)
         and set(names.spine) < set(body.spine)
         and not played & (set(body.spine) - set(names.spine))
     )
@@ -338,11 +340,11 @@ def check_mapping(mapping: Mapping) -> Mapping:
 class _Key:
     """What a mapping is found from, compared by what it contains: the same armature need not be looked at twice."""
 
-    def __init__(self, tree: Tree, chosen: Chosen, presets: Sequence[dict]) -> None:
-        self.tree, self.chosen, self.presets = tree, chosen, presets
-        arrays = (tree.parents, tree.heads.astype(np.float32), tree.deform, tree.driven, tree.skinned)
+    def __init__(self, tree: Tree, chosen: Chosen, presets: Sequence[dict], skins: tuple) -> None:
+        self.tree = tree
+        arrays = (tree.parents, tree.heads.astype(np.float32), tree.deform, tree.driven)
         hand = (tuple(sorted(chosen.bones.items())), chosen.without, chosen.root)
-        self.key = (tree.names, tuple(array.tobytes() for array in arrays), hand, tuple(map(id, presets)))
+        self.key = (tree.names, tuple(array.tobytes() for array in arrays), hand, tuple(map(id, presets)), skins)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -351,9 +353,8 @@ class _Key:
         return isinstance(other, _Key) and self.key == other.key
 
 
-@lru_cache(maxsize=16)
-def _remembered(key: _Key) -> Mapping:
-    return find_mapping(key.tree, key.chosen, key.presets)
+REMEMBERED = 16
+_known: dict[_Key, Mapping] = {}  # the last characters' mappings
 
 
 def best_mapping(armature: bpy.types.Object) -> Mapping:
@@ -368,11 +369,15 @@ def best_mapping(armature: bpy.types.Object) -> Mapping:
         without = frozenset(bonemap.left_out(armature))
         chosen = Chosen(bonemap.overrides(armature), without, bonemap.root_override(armature))
     presets, _ = load_presets([bonemap.preset_folder()])
-    mapping = _remembered(_Key(read_tree(armature), chosen, presets))
-    if mapping.source == "names":
-        return mapping
-    # Where the shape has a say, which bones the mesh follows helps it; counting that takes too long for every time.
-    return _remembered(_Key(read_tree(armature, skin=True), chosen, presets))
+    key = _Key(read_tree(armature), chosen, presets, skins(armature))
+    if key not in _known:
+        mapping = find_mapping(key.tree, chosen, presets)
+        if mapping.source != "names":  # then the shape has a say, and which bones the mesh follows helps it
+            mapping = find_mapping(read_tree(armature, skin=True), chosen, presets)
+        while len(_known) >= REMEMBERED:
+            del _known[next(iter(_known))]
+        _known[key] = mapping
+    return _known[key]
 
 
 def map_armature(armature: bpy.types.Object) -> Mapping:

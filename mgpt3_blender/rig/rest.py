@@ -81,6 +81,7 @@ class Rig:
         controls: the keyed bones are controls; the joints are elsewhere (on the deform bones).
         to_world: (3, 3) rotation from armature space to world space; the scale is uniform and does not matter here.
         height_in_world: height of the armature's origin over the world's floor, armature units.
+        size_in_world: metres of the world for one armature unit.
         rest_is_pose: False when the preset says that the rest is no body pose.
         warnings: what was found odd, one sentence each.
         spine, neck: indices of all bones of those chains, lowest first; those that play no joint are not in `keyed`.
@@ -97,6 +98,7 @@ class Rig:
     controls: bool
     to_world: np.ndarray
     height_in_world: float = 0.0
+    size_in_world: float = 1.0
     rest_is_pose: bool = True
     warnings: list[str] = field(default_factory=list)
     spine: list[int] = field(default_factory=list)
@@ -376,6 +378,7 @@ def read_rig(
         controls=mapping.is_control_rig,
         to_world=matrix[:3, :3] / size,
         height_in_world=matrix[2, 3] / size,
+        size_in_world=float(size),
         rest_is_pose=mapping.rest_is_pose,
         warnings=warnings,
         spine=[index[name] for name in mapping.spine if name in index],

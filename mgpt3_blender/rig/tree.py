@@ -118,14 +118,24 @@ def read_tree(armature: bpy.types.Object, skin: bool = False) -> Tree:
     )
 
 
+def skins(armature: bpy.types.Object) -> tuple[tuple[str, int], ...]:
+    """The meshes that follow an armature, name and number of vertices: cheap, and different where the skin is."""
+    import bpy
+
+    return tuple(
+        (mesh.name, len(mesh.data.vertices))
+        for mesh in bpy.data.objects
+        if mesh.type == "MESH" and any(m.type == "ARMATURE" and m.object == armature for m in mesh.modifiers)
+    )
+
+
 def _skinned(armature: bpy.types.Object, index: dict[str, int]) -> np.ndarray:
     """For each bone the number of vertices that it moves most of all, over the meshes that follow the armature."""
     import bpy
 
     count = np.zeros(len(index), int)
-    for mesh in bpy.data.objects:
-        if mesh.type != "MESH" or not any(m.type == "ARMATURE" and m.object == armature for m in mesh.modifiers):
-            continue
+    for name, _ in skins(armature):
+        mesh = bpy.data.objects[name]
         groups = {group.index: index.get(group.name, -1) for group in mesh.vertex_groups}
         for vertex in mesh.data.vertices:
             if vertex.groups:

@@ -52,13 +52,16 @@ def body_turns(
     Args:
         slopes: (2,) radians by which the motion's left and right foot fall from ankle to ball while they stand flat;
             by default the model's body's.
-        flat_feet: flat stays flat, whatever the slopes; otherwise feet point where the motion's do, to TOLERANCE.
+        flat_feet: feet come first: flat stays flat, whatever the slopes, and wide hips do not carry feet about;
+            otherwise feet point where the motion's do, to TOLERANCE.
     """
     most = MOST_SLOPE if flat_feet else np.radians(TOLERANCE["l_ankle"])
     slopes = np.full(2, FOOT_SLOPE) if slopes is None else slopes
     bent: dict[int, np.ndarray] = {}
     pelvis, chest = body.pelvis_rotation(joints), body.chest_rotation(joints)
-    pelvis = bent[J["pelvis"]] = _calmer_hips(pelvis, joints, fps, character)
+    if flat_feet:
+        pelvis = _calmer_hips(pelvis, joints, fps, character)
+    bent[J["pelvis"]] = pelvis
     _torso(joints, character, pelvis, chest, bent)
     for side in "lr":
         _arm(joints, fps, side, chest, character, bent)

@@ -29,7 +29,8 @@ def _table() -> tuple[dict[str, frozenset[str]], tuple[tuple[str, str], ...]]:
 
 @cache
 def hints(name: str) -> frozenset[str]:
-    """Kinds that the words of a name belong to: twist, helper, end, cloth, face, left, right.
+    """Kinds that the words of a name belong to: twist, helper, end, cloth, face, neck, head, left,
+    right.
 
     "control-foot-roll.l" gives helper, twist and left. Capitals, digits and punctuation separate words.
     """
