@@ -82,8 +82,8 @@ def _votes(
 ) -> list[tuple[float, float]]:
     """(weight, -1..1) of each sign seen: 1 where the character looks along `forward`."""
     votes: list[tuple[float, float]] = []
-    leg = np.mean([np.linalg.norm(at[f"{s}_ankle"] - at[f"{s}_hip"]) for s in "lr" if f"{s}_ankle" in at] or [1.0])
-    leg = float(leg)
+    legs = [float(np.linalg.norm(at[f"{s}_ankle"] - at[f"{s}_hip"])) for s in "lr" if f"{s}_ankle" in at]
+    leg = sum(legs) / len(legs) if legs else 1.0
     for s in "lr":
         if f"{s}_ankle" not in at:
             continue

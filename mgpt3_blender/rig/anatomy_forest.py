@@ -127,7 +127,7 @@ def _measured(bones: list[int], parent: list[int], heads: np.ndarray, joined: bo
     """Sort parents first and work out lengths and sizes."""
     count = len(bones)
     kids: list[list[int]] = [[] for _ in range(count)]
-    order = []
+    order: list[int] = []
     for i, p in enumerate(parent):
         (order if p < 0 else kids[p]).append(i)
     for i in order:  # grows while it is walked: breadth first

@@ -68,7 +68,8 @@ class Limb:
 
 def ways(forest: Forest, names: Sequence[str]) -> list[Way]:
     """All ways down all mirrored branches, `names` being those of the forest's bones."""
-    reach, pairs = forest.reach, []
+    reach = forest.reach
+    pairs: list[tuple[float, int, int, int]] = []
     for top, kids in enumerate(forest.kids):
         if len(kids) < 2:
             continue

@@ -177,7 +177,8 @@ def _head(
         height = float((forest.at[bone] - shoulders) @ up) / tall
         off = abs(height - 0.27)
         if i > 0 or low_neck:  # shoulders sit lower or higher; then the length of the neck tells
-            off = min(off, max(abs(float((forest.at[bone] - first) @ up) / tall - 0.24) - 0.08, 0.0))
+            over = float((forest.at[bone] - first) @ up) / tall
+            off = min(off, max(abs(over - 0.24) - 0.08, 0.0) if i == 1 and not low_neck else abs(over - 0.22))
         value = 1.2 - min((off / 0.12) ** 2, 2.5) - 0.12 * i
         fan = len(forest.kids[bone]) + sum(
             len(forest.kids[k]) for k in forest.kids[bone] if forest.length[k] < 0.01 * tall
@@ -201,7 +202,7 @@ def _head(
             if i == 1 and not forest.kids[bone] and not low_neck:
                 value += 0.2  # a neck and a head are far more usual than a head without a neck but with an end
             if i > 1 or not forest.kids[bone]:
-                value -= 1.0 * float(np.clip((long - 0.4) / 0.08, 0.0, 1.0))
+                value -= 1.0 * float(np.clip((long - (0.3 if i > 1 else 0.4)) / 0.08, 0.0, 1.0))
             kids = forest.kids[bone]
             if kids and all(float((forest.at[k] - forest.at[bone]) @ up) < -0.05 * tall for k in kids):
                 value -= 0.8  # what turns down again is hair

@@ -76,8 +76,8 @@ class BoneNames:
             self.forms.append(list(readings.items()))
         self.exact: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self.loose: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        for bone, forms in enumerate(self.forms):
-            for form, level in forms:
+        for bone, spelt in enumerate(self.forms):
+            for form, level in spelt:
                 self.exact[form].append((bone, level))
                 self.loose[plain(form)].append((bone, level))
 

@@ -116,7 +116,7 @@ def _spread(
             for f in at
         ]
         if part.offsets is not None and count > 1:
-            reach = sum(rot.turn(turn, offset) for turn, offset in zip(bent, part.offsets, strict=True))
+            reach = np.sum([rot.turn(turn, offset) for turn, offset in zip(bent, part.offsets, strict=True)], axis=0)
             fix = rot.swing(reach, rot.turn(own, part.offsets.sum(0)))
             bent = [fix @ turn for turn in bent]
         out.update(zip(part.bones, bent, strict=True))

@@ -224,7 +224,8 @@ class Character:
 
     def hangs_on(self, bone: int, others: set[int]) -> bool:
         """Whether a bone hangs, over any number of parents and followed bones, on one of the others."""
-        todo, seen = [bone], set()
+        todo = [bone]
+        seen: set[int] = set()
         while todo:
             i = todo.pop()
             above = {self.bones[i].parent, *(f.target for f in self.bones[i].follows)} - {-1} - seen

@@ -282,11 +282,12 @@ def _match(preset: dict[str, Any], tree: Tree, names: BoneNames, near: _Bones, c
     def switches(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**entry, "bone": bone} for entry in entries for bone in some([entry["bone"]])]
 
-    ik = {
-        key: {list: some, dict: table}[type(value)](value) for key, value in preset["ik"].items() if key != "switches"
+    ik: dict[str, Any] = {
+        key: table(value) if isinstance(value, dict) else list(some(value))
+        for key, value in preset["ik"].items()
+        if key != "switches"
     }
     if ik.get("controls"):
-        ik = {key: list(value) if isinstance(value, tuple) else value for key, value in ik.items()}
         ik["switches"] = switches(preset["ik"]["switches"])
     else:
         ik = {}

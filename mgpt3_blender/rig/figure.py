@@ -69,17 +69,17 @@ def joints_of(character: Character, posed: Posed, frames: int) -> np.ndarray:
         present.add(joint)
     if rig.controls:  # the hips' control may turn about another point than the bone does; thighs hang on the bone
         hips = [J["l_hip"], J["r_hip"]]
-        bone = rig.joint_bone[J["pelvis"]]
-        up = character.bones[bone].rotation.T @ (rig.joint_heads[J["pelvis"]] - rig.joint_heads[hips].mean(0))
-        out[:, J["pelvis"]] = out[:, hips].mean(1) + rot.turn(posed.rotations[bone], up)
+        pelvis = rig.joint_bone[J["pelvis"]]
+        up = character.bones[pelvis].rotation.T @ (rig.joint_heads[J["pelvis"]] - rig.joint_heads[hips].mean(0))
+        out[:, J["pelvis"]] = out[:, hips].mean(1) + rot.turn(posed.rotations[pelvis], up)
     for side in "lr":
         ankle, ball = J[f"{side}_ankle"], J[f"{side}_foot"]
         if ball not in present:
-            bone = rig.joint_bone[ankle]
-            foot = character.bones[bone].rotation.T @ (
+            shoe = rig.joint_bone[ankle]
+            foot = character.bones[shoe].rotation.T @ (
                 character.carried.T @ character.to_motion.T @ character.foot_vector(ankle)
             )
-            out[:, ball] = out[:, ankle] + rot.turn(posed.rotations[bone], foot)
+            out[:, ball] = out[:, ankle] + rot.turn(posed.rotations[shoe], foot)
             present.add(ball)
     bridge(out, present)
     return out

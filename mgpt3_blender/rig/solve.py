@@ -230,9 +230,9 @@ class _Work:
             self.offset = self.offset + after[:, 0] - before[:, 0]
             self.ground_after = self._ground()
         self.adjusted = after is not before
-        self.path, self.yaw = None, None
-        if options.root == ROOT or options.in_place:
-            self.path, self.yaw = place.travel(self.motion, self.fps, cyclic=options.loop)
+        if options.root != ROOT and not options.in_place:
+            return
+        self.path, self.yaw = place.travel(self.motion, self.fps, cyclic=options.loop)
         if options.in_place:
             self.motion = place.in_place(self.motion, self.fps, path=self.path)
             self.offset = self.offset + place.in_place(self.figure, self.fps, path=self.path)[:, 0] - self.figure[:, 0]
