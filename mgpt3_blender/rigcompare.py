@@ -89,7 +89,8 @@ def on_character(motion: np.ndarray, rest: np.ndarray, is_pose: bool) -> np.ndar
             step = rot.turn(pelvis_own, offset)
         elif name.endswith(("_collar", "_shoulder")):
             step = rot.turn(chest_own, offset)
-            if parent in (J["spine1"], J["spine2"]):  # one stiff bone up to the neck or head: it turns as a whole
+            stiff = parent in (J["spine1"], J["spine2"]) or (parent == J["spine3"] and not present[J["neck"]])
+            if stiff:  # one bone up to the neck or head, which turns as a whole to point there
                 end = J["neck"] if present[J["neck"]] else J["head"]
                 own_way, way = rot.turn(chest_own, rest[end] - rest[parent]), motion[:, end] - motion[:, parent]
                 step = rot.turn(rot.swing(own_way, way), step)
