@@ -34,6 +34,8 @@ SURE = 0.9
 """A family recognised with this confidence needs no help from the shape."""
 COMPLETE = 0.99
 """From this confidence on all of the family's bones are there and nothing is to be added to them."""
+RELATED = 0.8
+"""From this confidence on a rig is called by the family's name."""
 LIKELY = 0.6
 """Below this confidence a family's name is no evidence."""
 SIDES_SURE = 0.75
@@ -226,11 +228,13 @@ def _together(tree: Tree, names: Mapping, body: Any) -> Mapping:
         if names.is_control_rig and not names.needed_missing:
             return replace(names, warnings=names.warnings + contradictions(tree, names.deform, body))
         return _by_shape(body)
+    family = names.preset if names.confidence >= RELATED else UNKNOWN  # a few names in common make no family
     taken = set(names.bones.values())
     more = {joint: bone for joint, bone in body.bones.items() if joint not in names.bones and bone not in taken}
     bones = {joint: names.bones.get(joint) or more[joint] for joint in JOINTS if joint in names.bones or joint in more}
     return replace(
         names,
+        preset=family,
         bones=bones,
         deform=bones,
         missing=tuple(joint for joint in JOINTS if joint not in bones),
