@@ -87,15 +87,6 @@ def root_override(armature: bpy.types.Object) -> str | None:
     return stored.root if not stored.root or stored.root in armature.data.bones else None
 
 
-def merged(armature: bpy.types.Object, bones: Table[str, str]) -> dict[str, str]:
-    """What was found, joint -> bone, with what was set by hand over it; a bone set by hand plays no other joint."""
-    hand, without = overrides(armature), left_out(armature)
-    taken = set(hand.values())
-    kept = {joint: bone for joint, bone in bones.items() if bone not in taken and joint not in without}
-    out = {**kept, **hand}
-    return {joint: out[joint] for joint in JOINTS if joint in out}
-
-
 def store_map(armature: bpy.types.Object, bones: Table[str, str], *, by_hand: bool = True) -> None:
     """Set the whole map, joint -> bone. Joints that are not named get no bone and are to be found.
 

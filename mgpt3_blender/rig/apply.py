@@ -24,6 +24,7 @@ from .keys import all_location_curves, rotation_curves, switch_curve
 from .mapping import WORDS, Mapping, map_armature
 from .options import DEFAULT, IK, Options
 from .report import PROPERTY, Report, judge
+from .rest import Rig
 from .skeleton22 import FPS, JOINTS
 from .solve import Solution, resample, solve
 
@@ -104,12 +105,20 @@ def check_armature(armature: bpy.types.Object) -> None:
 
 
 @dataclass
-class _Job:
-    """A motion solved for one character: what to key and what to switch, before anything is changed."""
+class Prepared:
+    """A motion solved for one character: what to key and what to switch, before anything is changed.
+
+    Attributes:
+        rig: the character as it was read, the controls to key among its bones.
+        rotations, locations: bone -> (T, 3, 3) and (T, 3) channels.
+        still: bone -> (1, 3, 3) rotation channel that is kept throughout.
+        warnings: one sentence each.
+    """
 
     armature: bpy.types.Object
     mapping: Mapping
     plan: controls.Plan
+    rig: Rig
     solution: Solution
     rotations: dict[str, np.ndarray]
     locations: dict[str, np.ndarray]
@@ -117,8 +126,18 @@ class _Job:
     warnings: list[str]
 
 
-def _solve_for(armature: bpy.types.Object, joints: np.ndarray, fps: float, options: Options) -> _Job:
-    mapping = map_armature(armature)
+def prepare(
+    armature: bpy.types.Object, joints: np.ndarray, fps: float, options: Options, mapping: Mapping | None = None
+) -> Prepared:
+    """Solve a motion for a character. Changes nothing.
+
+    Args:
+        joints: (T, 22, 3) at the frame rate of the keys, `fps`.
+        mapping: which bone plays which joint; found where not given.
+
+    Raises RigError.
+    """
+    mapping = mapping or map_armature(armature)
     plan = controls.plan(armature, mapping, options.limbs)
     rig, with_controls = controls.read(armature, mapping, plan)
     solution = solve(rig, joints, fps, options)
@@ -134,10 +153,12 @@ def _solve_for(armature: bpy.types.Object, joints: np.ndarray, fps: float, optio
         warnings.append(f"No bone for: {gone}; the bones next to it do the work.")
     if options.relaxed_hands and not mapping.fingers:
         warnings.append("I know no finger bones on this character: the hands keep what they have.")
-    return _Job(armature, mapping, plan, solution, rotations, locations, still, list(dict.fromkeys(warnings)))
+    return Prepared(
+        armature, mapping, plan, with_controls, solution, rotations, locations, still, list(dict.fromkeys(warnings))
+    )
 
 
-def _curves(job: _Job, frames: np.ndarray) -> list:
+def _curves(job: Prepared, frames: np.ndarray) -> list:
     """Everything to key. frames: (T,) scene frames."""
     modes = {bone: job.armature.pose.bones[bone].rotation_mode for bone in (*job.rotations, *job.still)}
     curves = rotation_curves(job.rotations, modes, frames)
@@ -161,6 +182,7 @@ def apply_motion(
     fps: float = FPS,
     metadata: dict[str, str | int | float] | None = None,
     options: Options = DEFAULT,
+    mapping: Mapping | None = None,
 ) -> ApplyResult:
     """Put a motion on a character as a new action, played from `start_frame` on.
 
@@ -177,6 +199,7 @@ def apply_motion(
         fps: frame rate of `joints`.
         metadata: custom properties for the action ("mgpt3_prompt", ...).
         options: which controls, the feet, the way travelled.
+        mapping: which bone plays which joint; found where not given.
 
     Raises RigError before anything is changed.
     """
@@ -184,7 +207,7 @@ def apply_motion(
     joints = check_motion(joints)
     check_armature(armature)
     scene_fps = scene.render.fps / scene.render.fps_base
-    job = _solve_for(armature, resample(joints, fps, scene_fps), scene_fps, options)
+    job = prepare(armature, resample(joints, fps, scene_fps), scene_fps, options, mapping)
     solution = job.solution
     frames = float(start_frame) + np.arange(len(solution.motion), dtype=np.float64)
     curves = _curves(job, frames)

@@ -19,7 +19,7 @@ FIRM_HEIGHT = np.array([0.028, 0.03, 0.028, 0.03])
 LOOSE_HEIGHT = np.array([0.036, 0.045, 0.036, 0.045])
 """Metres over its rest height below which a heel or toe comes to stand, and above which it stands no more."""
 
-__all__ = ["FEET", "HEIGHTS", "Ground", "clean_feet", "contacts", "lock_feet", "measure_ground", "slide", "stance"]
+__all__ = ["FEET", "HEIGHTS", "Ground", "contacts", "lock_feet", "measure_ground", "slide", "stance"]
 
 
 KNOWN = np.array([0.65, 1.0, 0.65, 1.0])
@@ -160,15 +160,3 @@ def stance(motion: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray, np.n
         length = float(np.median(np.linalg.norm(motion[:, ball] - motion[:, ankle], axis=-1)))
         heights[2 * n] = heights[2 * n + 1] + length * np.sin(slopes[n])
     return contacts(motion[:, FEET], fps, heights), slopes, heights
-
-
-def clean_feet(joints: np.ndarray, fps: float = FPS) -> np.ndarray:
-    """Foot lock of a motion on the model's own body, whose floor is where its feet are. (T, 22, 3) -> float32."""
-    joints = np.asarray(joints, np.float64)
-    feet = joints[:, FEET]
-    standing = contacts(feet, fps)
-    heights = HEIGHTS + floor_of((feet[..., 1] - HEIGHTS).min(1))
-    for n in range(4):  # its own feet may be a little higher or lower than the model's
-        if standing[:, n].any():
-            heights[n] += np.clip(np.median(feet[standing[:, n], n, 1]) - heights[n], -0.03, 0.03)
-    return lock_feet(joints, standing, heights, fps).astype(np.float32)

@@ -34,7 +34,7 @@ SURE = 0.9
 """A family recognised with this confidence needs no help from the shape."""
 COMPLETE = 0.99
 """From this confidence on all of the family's bones are there and nothing is to be added to them."""
-RELATED = 0.8
+RELATED = 0.7
 """From this confidence on a rig is called by the family's name."""
 LIKELY = 0.6
 """Below this confidence a family's name is no evidence."""

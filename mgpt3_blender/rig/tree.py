@@ -44,11 +44,6 @@ class Tree:
         return {name: i for i, name in enumerate(self.names)}
 
     @cached_property
-    def parent_names(self) -> dict[str, str | None]:
-        """Bone name -> parent's name or None, in order."""
-        return {name: self.names[p] if p >= 0 else None for name, p in zip(self.names, self.parents, strict=True)}
-
-    @cached_property
     def children(self) -> tuple[tuple[int, ...], ...]:
         out: list[list[int]] = [[] for _ in self.names]
         for i, parent in enumerate(self.parents):
