@@ -12,6 +12,7 @@ from maps import mapping, mixamo_bones, names, registered, rename, stored
 
 from mgpt3_blender import bonemap, properties_rig
 from mgpt3_blender.errors import RigError
+from mgpt3_blender.rig.mapping import best_mapping, map_armature
 from mgpt3_blender.rig.skeleton22 import JOINTS, NEEDED
 
 
