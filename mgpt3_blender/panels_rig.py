@@ -109,7 +109,8 @@ class MGPT3_PT_bone_map(_SubPanel, bpy.types.Panel):
                 if not stored.searched and is_now == bonemap.MISSING:
                     is_now = bonemap.OPTIONAL  # not looked for yet: nothing to be red about
                 by_hand = stored.by_hand[INDEX[joint]]
-                _draw_bone(group, armature, joint, bonemap.LABELS[joint], is_now, by_hand)
+                label = bonemap.LABELS[joint].removeprefix("Left ").removeprefix("Right ")  # the title tells the side
+                _draw_bone(group, armature, joint, label, is_now, by_hand)
         group = column.column(align=True)
         group.label(text="On the Ground")
         lost = bool(stored.root) and stored.root not in armature.data.bones

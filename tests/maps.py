@@ -12,29 +12,22 @@ import pytest
 import rigs
 
 import mgpt3_blender
-from mgpt3_blender import bonemap, panels_rig, preferences, properties_rig
-from mgpt3_blender.operators import rig as rig_operators
+from mgpt3_blender import bonemap, preferences, properties_rig
 from mgpt3_blender.rig.mapping import Mapping
 from mgpt3_blender.rig.skeleton22 import JOINTS
 
 
 @contextmanager
 def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The add-on, its own files in a folder of the test."""
+    """The add-on, its own files in a folder of the test.
+
+    It stays registered to the end: an add-on with property callbacks that goes may crash the wheel of 4.2 later.
+    """
     monkeypatch.setattr(preferences, "user_folder", lambda: folder / "user")
-    mgpt3_blender.register()
-    by_hand = [] if hasattr(bpy.types.Object, "mgpt3_bones") else [properties_rig, rig_operators, panels_rig]
-    for module in by_hand:
-        for cls in module.classes:
-            bpy.utils.register_class(cls)
-        getattr(module, "register", lambda: None)()
+    if not hasattr(bpy.types.Object, "mgpt3_bones"):
+        mgpt3_blender.register()
     bonemap.view.presets = ()
     yield
-    for module in reversed(by_hand):
-        getattr(module, "unregister", lambda: None)()
-        for cls in reversed(module.classes):
-            bpy.utils.unregister_class(cls)
-    mgpt3_blender.unregister()
 
 
 def names(pattern: str = "bone {}") -> dict[str, str]:

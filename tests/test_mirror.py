@@ -66,20 +66,6 @@ def rig_of(armature: bpy.types.Object) -> tuple[bpy.types.Object, dict[str, str]
     return armature, map_armature(armature).bones
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("source", ["l", "r"])
-def test_mirror(family: str, source: str) -> None:
-    rig, bones = FAMILIES[family]()
-    side = [joint for joint in bones if joint.startswith(f"{source}_")]
-    middle = [joint for joint in bones if joint[1] != "_"]
-    bonemap.store_map(rig, {joint: bones[joint] for joint in (*side, *middle)})
-    changed, without = bonemap.mirror_map(rig, source)
-    assert without == []
-    assert len(changed) == len(side) >= 7
-    assert bonemap.read_map(rig) == bones
-    assert bonemap.mirror_map(rig, source) == ([], [])
-
-
 def listed_rigs() -> list:
     """Every shared rig; one parameter that skips where there are none."""
     entries = rigs.shared_rigs()
@@ -90,6 +76,7 @@ def listed_rigs() -> list:
 
 @pytest.mark.parametrize("entry", listed_rigs())
 def test_mirror_on_real_characters_by_name_and_by_place(entry: dict) -> None:
+    """First of all: on 4.2, importing glTF may crash once the tests with Rigify have left and taken it along."""
     path = rigs.SHARED / "rigs" / entry["file"]
     rig = rigs.load_file(path, entry["armature_object"] if path.suffix == ".blend" else None)
     tree = read_tree(rig)
@@ -104,6 +91,20 @@ def test_mirror_on_real_characters_by_name_and_by_place(entry: dict) -> None:
     wanted = {joint: new[bone] for joint, bone in expected.items()}
     for given in (known, {joint: bone for joint, bone in known.items() if joint.startswith("l_")}):
         assert mirrored(plain, {joint: new[bone] for joint, bone in given.items()}, "l") == wanted
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("source", ["l", "r"])
+def test_mirror(family: str, source: str) -> None:
+    rig, bones = FAMILIES[family]()
+    side = [joint for joint in bones if joint.startswith(f"{source}_")]
+    middle = [joint for joint in bones if joint[1] != "_"]
+    bonemap.store_map(rig, {joint: bones[joint] for joint in (*side, *middle)})
+    changed, without = bonemap.mirror_map(rig, source)
+    assert without == []
+    assert len(changed) == len(side) >= 7
+    assert bonemap.read_map(rig) == bones
+    assert bonemap.mirror_map(rig, source) == ([], [])
 
 
 def test_mirror_without_a_middle_and_with_twist_bones_at_the_same_places() -> None:

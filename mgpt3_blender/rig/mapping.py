@@ -119,7 +119,7 @@ WORDS = {
     "l_shoulder": "left upper arm", "r_shoulder": "right upper arm", "l_elbow": "left forearm",
     "r_elbow": "right forearm", "l_wrist": "left hand", "r_wrist": "right hand", "l_foot": "left toes",
     "r_foot": "right toes", "l_collar": "left collarbone", "r_collar": "right collarbone", "neck": "neck",
-    "spine1": "lower spine", "spine2": "middle spine", "spine3": "chest",
+    "spine1": "lower spine", "spine2": "mid spine", "spine3": "chest",
 }  # fmt: skip
 """Joints in an animator's words: a joint is named after the bone that begins in it."""
 
