@@ -2,6 +2,9 @@
 
     python -m core generate "a person walks forward" --seconds 4 --seed 7 -o walk.bvh
     python -m core generate "a person waves" -o wave.npz --format smplx --body-model SMPLX_NEUTRAL.npz
+    python -m core sequence "a person walks forward" "a person waves" --seconds 4 3 -o both.bvh
+    python -m core predict walk.bvh --seconds 3 -o longer.bvh
+    python -m core inbetween clip.bvh --first 40 --last 60 -o filled.bvh
     python -m core caption clip.bvh
     python -m core serve
 
@@ -98,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     body.add_argument("--fps", type=float, help="frames a second to write (default: 30)")
     generate.set_defaults(run=_generate)
 
+    from core.tasks import cli as tasks
+
+    tasks.add_to(commands, common, _progress)
     caption = commands.add_parser("caption", parents=[common], help="a sentence for a motion")
     caption.add_argument("motion", type=Path, help=".bvh, .json, or .npz (our own, AMASS or SMPL-X)")
     caption.add_argument("--body-model", type=Path, metavar="FILE", help="your SMPL-X or SMPL+H .npz, or its folder")

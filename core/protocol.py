@@ -209,6 +209,25 @@ class Params:
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
         return decode_array(self._take(name), name, shape)
 
+    def has(self, name: str) -> bool:
+        """Whether the parameter is there and not null; one that is null is taken off."""
+        return self._raw.get(name) is not None or not self._skip(name)
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) != count or any(type(v) not in (int, float) for v in value):
+            raise params_error(f'"{name}" must be {count} numbers.')
+        if any(abs(v) > 1e9 for v in value):
+            raise params_error(f'"{name}" holds a number that is too large.')
+        return [float(v) for v in value]
+
+    def objects(self, name: str, limit: int = 256) -> list[Params]:
+        """A list of objects, empty where it is missing; the params of each, which want their own `done`."""
+        value = self._raw.pop(name, None) or []
+        if not isinstance(value, list) or len(value) > limit or not all(isinstance(item, dict) for item in value):
+            raise params_error(f'"{name}" must be a list of at most {limit} objects.')
+        return [Params(item) for item in value]
+
     def request_id(self, name: str) -> str | int:
         value = self._take(name)
         if type(value) not in (str, int):

@@ -18,11 +18,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from core import protocol
 from core.errors import Cancelled, CoreError
+from core.methods import METHODS
 from core.protocol import VERSION, Params, ProtocolError, Request
 from core.skeleton import FPS, JOINTS
 
@@ -78,6 +80,7 @@ class Worker:
             "hello": self._hello,
             "generate": self._generate,
             "caption": self._caption,
+            **{name: partial(method, self) for name, method in METHODS.items()},
         }
 
     def run(self) -> None:

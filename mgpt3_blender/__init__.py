@@ -13,10 +13,26 @@ VERSION = "0.1.0"
 
 def _modules() -> tuple[ModuleType, ...]:
     """In the order of registration: each module has `classes`, `register` and `unregister`, or some of them."""
-    from . import cli, handlers, panels, panels_rig, preferences, properties, properties_rig
-    from .operators import generate, models, rig, setup
+    from . import (
+        cli,
+        handlers,
+        panels,
+        panels_between,
+        panels_compose,
+        panels_rig,
+        preferences,
+        properties,
+        properties_between,
+        properties_compose,
+        properties_rig,
+    )
+    from .operators import compose, extend, generate, inbetween, models, rig, setup
 
-    return preferences, properties, properties_rig, generate, setup, models, rig, panels, panels_rig, cli, handlers
+    return (
+        *(preferences, properties, properties_rig, properties_between, properties_compose),
+        *(generate, inbetween, compose, extend, setup, models, rig),
+        *(panels, panels_between, panels_compose, panels_rig, cli, handlers),
+    )
 
 
 def register() -> None:

@@ -73,7 +73,7 @@ def _slot_for(action: bpy.types.Action, owner: bpy.types.Object, create: bool) -
     return action.slots.new(id_type="OBJECT", name=owner.name) if create else None
 
 
-def _container(action: bpy.types.Action, owner: bpy.types.Object, create: bool) -> Any:
+def container(action: bpy.types.Action, owner: bpy.types.Object, create: bool) -> Any:
     """What holds `fcurves` and `groups` for an object: the action itself or a channelbag. None if there is none."""
     if not has_slots(action):
         return action
@@ -94,23 +94,23 @@ def _container(action: bpy.types.Action, owner: bpy.types.Object, create: bool) 
 
 def fcurves(action: bpy.types.Action, owner: bpy.types.Object) -> list[bpy.types.FCurve]:
     """The curves of an action that `owner` plays (or would play)."""
-    container = _container(action, owner, create=False)
-    return list(container.fcurves) if container is not None else []
+    held = container(action, owner, create=False)
+    return list(held.fcurves) if held is not None else []
 
 
 def write_fcurves(action: bpy.types.Action, owner: bpy.types.Object, curves: Iterable[Curve]) -> None:
     """Write whole channels, replacing what is on them. 200 frames of 24 bones take a few milliseconds."""
-    container = _container(action, owner, create=True)
-    groups = {group.name: group for group in container.groups}
-    there = {(curve.data_path, curve.array_index): curve for curve in container.fcurves}
+    held = container(action, owner, create=True)
+    groups = {group.name: group for group in held.groups}
+    there = {(curve.data_path, curve.array_index): curve for curve in held.fcurves}
     kinds: dict[tuple[int, str], np.ndarray] = {}
     for curve in curves:
         fcurve = there.get((curve.path, curve.index))
         if fcurve is None:
-            fcurve = container.fcurves.new(curve.path, index=curve.index)
+            fcurve = held.fcurves.new(curve.path, index=curve.index)
         if curve.group:
             if curve.group not in groups:
-                groups[curve.group] = container.groups.new(curve.group)
+                groups[curve.group] = held.groups.new(curve.group)
             fcurve.group = groups[curve.group]
         points = fcurve.keyframe_points
         points.clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from . import cli_models, jobs
+from . import cli_fill, cli_models, cli_motion, jobs
 from .errors import UserError
 from .operators.running import print_progress
 from .rig.options import HIPS, ROOT, Options
@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--relaxed-hands", action="store_true", help="also key the fingers to a relaxed curl")
     one.add_argument("--start-frame", type=float, help="default: the scene's current frame")
     one.add_argument("--json", action="store_true", help="print what was made as JSON")
+    cli_fill.add_to(commands)
+    cli_motion.add_to(commands)
     cli_models.add_to(commands)
     return top
 
@@ -61,7 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # argparse has printed why; Blender is to end by itself
         return int(end.code or 0)
     try:
-        return cli_models.main(options) if options.command == "models" else _generate(options)
+        if options.command == "models":
+            return cli_models.main(options)
+        if options.command == "fill":
+            return cli_fill.main(options)
+        return cli_motion.main(options) if options.command in cli_motion.COMMANDS else _generate(options)
     except UserError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         if error.remedy:
@@ -77,13 +83,10 @@ def main(arguments: Sequence[str]) -> int:
 def _generate(options: argparse.Namespace) -> int:
     from .generate import generate_for_character
 
-    if options.blend is not None:
-        if not options.blend.is_file():
-            raise UserError("file_missing", f"There is no file {options.blend}.", "Check its name.")
-        bpy.ops.wm.open_mainfile(filepath=str(options.blend.resolve()), load_ui=False)
+    open_file(options)
     scene = bpy.context.scene
     outcome = generate_for_character(
-        _character(options, scene),
+        find_named(options, scene),
         options.prompt,
         scene=scene,
         seconds=options.seconds,
@@ -99,9 +102,7 @@ def _generate(options: argparse.Namespace) -> int:
         create_mannequin=options.mannequin,
         progress=print_progress,
     )
-    if options.blend_out is not None:
-        options.blend_out.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.blend_out.resolve()), check_existing=False)
+    save_file(options)
     for warning in outcome.warnings:
         print(f"Note: {warning}", file=sys.stderr)
     if options.json:
@@ -127,8 +128,24 @@ def _retarget(options: argparse.Namespace) -> Options:
     )
 
 
-def _character(options: argparse.Namespace, scene: bpy.types.Scene) -> bpy.types.Object | None:
-    if options.mannequin:
+def open_file(options: argparse.Namespace) -> None:
+    """Open the file that was named, if one was. Raises UserError("file_missing")."""
+    if options.blend is not None:
+        if not options.blend.is_file():
+            raise UserError("file_missing", f"There is no file {options.blend}.", "Check its name.")
+        bpy.ops.wm.open_mainfile(filepath=str(options.blend.resolve()), load_ui=False)
+
+
+def save_file(options: argparse.Namespace) -> None:
+    """Save to the file that was named, if one was."""
+    if options.blend_out is not None:
+        options.blend_out.parent.mkdir(parents=True, exist_ok=True)
+        bpy.ops.wm.save_as_mainfile(filepath=str(options.blend_out.resolve()), check_existing=False)
+
+
+def find_named(options: argparse.Namespace, scene: bpy.types.Scene) -> bpy.types.Object | None:
+    """The character that was named, or a new mannequin; None where none was. Raises UserError("no_character")."""
+    if getattr(options, "mannequin", False):
         from .mannequin import create_mannequin
 
         return create_mannequin(bpy.context)

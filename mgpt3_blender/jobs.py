@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import UserError
-from .failure import WorkerError
 from .worker import Failure, Launch, Progress, Result, Worker
 
 
@@ -40,12 +39,17 @@ class Job:
         method, params: of the worker's request.
         apply: answer -> an object with a `line` for the user; in the main thread; may raise UserError, having changed
             nothing then.
+        then: answer -> the params of a further request, None after the last one, whose answer `apply` gets. May raise
+            UserError. parts: how many requests there will be, for the progress.
     """
 
     title: str
     method: str
     params: dict
     apply: Callable[[object], object]
+    then: Callable[[object], dict | None] | None = None
+    parts: int = 1
+    part: int = 0
     state: State = State.WAITING
     fraction: float = 0.0
     message: str = "Starting the motion model"
@@ -57,6 +61,18 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    def tell(self, fraction: float, message: str) -> None:
+        """Note how far the request under way is."""
+        self.fraction = (self.part + fraction) / max(self.parts, 1)
+        self.message = message if self.parts < 2 else f"{self.part + 1} of {self.parts}: {message}"
+
+    def further(self, answer: object) -> dict | None:
+        """The params of the next request, where there is one. Raises UserError."""
+        params = self.then(answer) if self.then is not None else None
+        if params is not None:
+            self.part += 1
+        return params
 
 
 @dataclass
@@ -155,6 +171,20 @@ def pump(*, may_apply: bool = True) -> bool:
     return before != (job.state, job.fraction, job.message)
 
 
+def _answered(job: Job, answer: object) -> None:
+    """Ask on, or have the answer ready."""
+    assert _worker is not None
+    try:
+        params = job.further(answer)
+        if params is not None:
+            job.id = _worker.request(job.method, params)
+            return
+    except UserError as error:
+        _fail(job, error)
+    else:
+        job.state, job.reply, job.fraction = State.READY, answer, 1.0
+
+
 def cancel(line: str = "Cancelled. Nothing was changed.") -> None:
     """End the job under way; its result will never arrive, whatever the worker still sends."""
     job = view.job
@@ -182,17 +212,20 @@ def run_blocking(
 
     def tell(fraction: float, message: str) -> None:
         nonlocal told
-        job.fraction, job.message = fraction, message
-        if progress is not None and told != (fraction, message):
-            told = (fraction, message)
-            progress(fraction, message)
+        job.tell(fraction, message)
+        if progress is not None and told != (job.fraction, job.message):
+            told = (job.fraction, job.message)
+            progress(*told)
 
     assert _worker is not None
     assert job.id is not None
     try:
         tell(0.0, job.message)
         job.reply = _worker.wait(job.id, progress=tell, cancelled=cancelled)
-    except WorkerError as error:
+        while (params := job.further(job.reply)) is not None:
+            job.id = _worker.request(job.method, params)
+            job.reply = _worker.wait(job.id, progress=tell, cancelled=cancelled)
+    except UserError as error:
         _end_by_failure(job, error)
         raise
     except BaseException:

@@ -71,6 +71,58 @@ def test_variations_are_files_of_their_own(model: Path, tmp_path: Path) -> None:
     assert np.allclose(second["joints"], alone["joints"], atol=1e-4)
 
 
+def test_several_prompts_in_a_row(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sequence", "a person walks", "a person waves", "--seconds", 2, 1.5, "--model", model, "--seed", 4]
+    assert run(*words, "-o", tmp_path / "both.json") == 0
+    raw = json.loads((tmp_path / "both.json").read_text())
+    assert len(raw["joints"]) == 70
+    assert [(s["seed"], s["frame"]) for s in raw["info"]["segments"]] == [(4, 0), (5, 40)]
+    assert "frame 40: a person waves" in capsys.readouterr().out
+    way = tmp_path / "way.json"
+    way.write_text("[[0, 0], [0, 2], [3, 2]]")
+    assert run(*words, "--path", way, "--timed", "--after", tmp_path / "both.json", "-o", tmp_path / "on.npz") == 0
+    assert len(read_motion(tmp_path / "on.npz")) == 71
+    for wrong, said in (
+        (["--seconds", 1, 2, 3], "2 prompts and 3 durations"),
+        (["--path", tmp_path / "none.json"], "cannot be read"),
+        (["--transition", 9], "transition"),
+    ):
+        assert run(*words, *wrong, "-o", tmp_path / "no.bvh") == 2
+        assert said in capsys.readouterr().err
+    way.write_text("[1, 2]")
+    assert run(*words, "--path", way, "-o", tmp_path / "no.bvh") == 2
+    assert not (tmp_path / "no.bvh").exists()
+
+
+def test_a_motion_goes_on(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_motion(tmp_path / "clip.npz", walk(2.0))
+    words = ["predict", tmp_path / "clip.npz", "--seconds", 1.5, "--model", model, "--seed", 1]
+    assert run(*words, "-o", tmp_path / "longer.npz") == 0
+    longer = read_motion(tmp_path / "longer.npz")
+    assert len(longer) == 40 + 30
+    assert np.allclose(np.diff(longer[:40], axis=0)[:, 0], np.diff(walk(2.0), axis=0)[:, 0], atol=0.02)
+    assert run(*words, "--only-new", "-o", tmp_path / "new.npz") == 0
+    assert len(read_motion(tmp_path / "new.npz")) == 30
+    assert run(*words[:2], "--seconds", 99, "--model", model, "-o", tmp_path / "no.npz") == 2
+    assert "0.2 to 9.6" in capsys.readouterr().err
+
+
+def test_a_gap_is_filled(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = canonicalise(walk(3.0))
+    write_motion(tmp_path / "clip.npz", clip)
+    words = ["inbetween", tmp_path / "clip.npz", "--model", model, "--seed", 1]
+    assert run(*words, "--first", 20, "--last", 30, "-o", tmp_path / "filled.npz") == 0
+    filled = read_motion(tmp_path / "filled.npz")
+    assert len(filled) == len(clip)
+    assert np.abs(filled[21:30] - clip[21:30]).max() > 1e-4
+    moved = filled - filled[0, 0] - (clip - clip[0, 0])  # the file is put on its own floor
+    keep = np.r_[0:21, 30:60]
+    assert np.abs(moved[keep]).max() < 1e-4
+    for first, last in ((20, 21), (-1, 9), (20, 60)):
+        assert run(*words, "--first", first, "--last", last, "-o", tmp_path / "no.npz") == 2
+        assert "no gap" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_caption(model: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_motion(tmp_path / f"clip{kind}", walk())

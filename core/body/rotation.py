@@ -75,7 +75,7 @@ def without_jumps(v: np.ndarray) -> np.ndarray:
         axis = np.where(angle > 1e-6, v[t] / np.maximum(angle, 1e-12), unit(out[t - 1]))
         along = (axis * out[t - 1]).sum(-1, keepdims=True)
         turns = np.round((along - angle) / (2 * np.pi))
-        out[t] = axis * (angle + 2 * np.pi * turns)
+        out[t] = np.where(turns == 0, v[t], axis * (angle + 2 * np.pi * turns))  # to the bit where it can be
     return out
 
 

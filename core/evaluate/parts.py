@@ -11,7 +11,7 @@ from core.evaluate import drawing, wording
 from core.evaluate.physical import bone_error, foot_slide, jerk
 from core.evaluate.poses import accel, ade_fde, blend, distance, hold, pa_mpjpe, relative
 from core.evaluate.study import Study
-from core.tasks.inbetween import inbetween
+from core.tasks.complete import complete
 from core.tasks.predict import LEAST_GIVEN, predict
 
 GIVEN, ENDS = 0.2, 0.25
@@ -95,7 +95,7 @@ def in_between(study: Study) -> None:
         T = len(joints)
         a, b = max(int(ENDS * T), LEAST_GIVEN), min(int((1 - ENDS) * T), T - LEAST_GIVEN)
         middle = joints[a:b]
-        made = inbetween(study.model, joints[:a], joints[b:], T, seed)[a:b]
+        made = complete(study.model, joints[:a], joints[b:], T, seed)[a:b]
         return {"generated": (made, middle), "linear": (blend(joints[a - 1], joints[b], b - a), middle)}
 
     _task(study, "in-between", once)

@@ -27,6 +27,7 @@ COMMANDS = {
     "stage2": "every task, text branch frozen (--start STAGE1/model)",
     "stage3": "every task, everything trained (--start STAGE2/model)",
     "matcher": "the text-motion evaluator",
+    "between": "how codes vary, for in-betweening (--start MODEL; writes between.safetensors beside it, or into --out)",
     "ablation": "unified and bimodal, VQ and VAE, shared layers, stages",
 }
 SECTIONS = {"compact": ("text", "stage1", "stage2", "stage3")}
@@ -63,6 +64,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Run a training; exit code. Raises CoreError."""
     args, rest = parser().parse_known_args(argv)
+    if args.what == "between":  # statistics, no training: no config, no checkpoints
+        from core.train import between
+
+        if rest:
+            raise CoreError("config_wrong", f"There is no option '{rest[0]}'.", "train between has --start and --seed.")
+        print(between.run(args.data, args.start, args.out, int(args.seed or 0)))
+        return 0
     config = resolved(args, rest)
     if args.processes > 1 and "LOCAL_RANK" not in os.environ:
         return _launch(args.processes, argv)

@@ -288,7 +288,7 @@ def loop(joints: np.ndarray, fps: float) -> np.ndarray:
     joints = np.asarray(joints, np.float64)
     if len(joints) < 12:
         return joints.copy()
-    first, last = _cut(joints, fps)
+    first, last = kept(joints, fps)
     clip = joints[first : last + 1]
     count = len(clip)
     yaw = heading(clip)
@@ -303,11 +303,11 @@ def loop(joints: np.ndarray, fps: float) -> np.ndarray:
     local = (clip - clip[:, :1] * [1.0, 0.0, 1.0]) @ rot.transposed(back)
     apart = float(np.sqrt(np.square(local[-1] - local[0]).sum(-1).mean()))
     width = min((0.25 + 1.5 * apart) * fps, 0.45 * (count - 1))
-    bent = rot.unit(_meet(ways, width, 0.0))
-    lengths = _meet(lengths, width, 0.0)
-    turning = _meet(np.diff(yaw), width, 0.5)
-    step = _meet(step, width, 0.5)
-    low = _meet(low, width, 0.0)
+    bent = rot.unit(meet(ways, width, 0.0))
+    lengths = meet(lengths, width, 0.0)
+    turning = meet(np.diff(yaw), width, 0.5)
+    step = meet(step, width, 0.5)
+    low = meet(low, width, 0.0)
 
     stands = _standing(clip)
     closed = stands.mean(1).max() > 0.95
@@ -330,8 +330,8 @@ def loop(joints: np.ndarray, fps: float) -> np.ndarray:
     return out + _held_through(out, clip, stands, fps)[:, None]
 
 
-def _cut(joints: np.ndarray, fps: float) -> tuple[int, int]:
-    """The first and last frame to keep: the whole clip unless a shorter one closes clearly better."""
+def kept(joints: np.ndarray, fps: float) -> tuple[int, int]:
+    """The first and last frame that `loop` keeps: the whole clip unless a shorter one closes clearly better."""
     count = len(joints)
     spare = int((1.0 - LEAST_KEPT) * (count - 1))
     back = about_up(-heading(joints))
@@ -355,7 +355,7 @@ def _standing(joints: np.ndarray) -> np.ndarray:
     return np.exp(-np.square(np.maximum(over, 0.0) / 0.03))
 
 
-def _meet(x: np.ndarray, width: float, half: float) -> np.ndarray:
+def meet(x: np.ndarray, width: float, half: float) -> np.ndarray:
     """Bend both ends of (n, ...) to each other within `width` frames, so that value and slope agree at the seam.
 
     half: 0 for values at frames, of which the last is the first again; 0.5 for steps between frames.

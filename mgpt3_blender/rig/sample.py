@@ -12,8 +12,9 @@ from ..errors import RigError
 from .character import Character
 from .figure import bridge
 from .mapping import map_armature
+from .poses import JointReader, held, visited
 from .rest import read_rig
-from .skeleton22 import FPS, INDEX, JOINTS, NEUTRAL, PARENTS
+from .skeleton22 import FPS, INDEX, NEUTRAL, PARENTS
 from .solve import leg_length
 
 
@@ -31,7 +32,8 @@ def sample_joints(
         scene: its frame rate says how long a frame is.
         frame_start, frame_end: scene frames, both included.
 
-    The scene is at the same frame afterwards. Raises RigError (unknown_rig, missing_bones, motion_too_short).
+    The scene is at the same frame afterwards, and poses not yet keyed are still there. Raises RigError (unknown_rig,
+    missing_bones, motion_too_short).
     """
     mapping = map_armature(armature)
     step = scene.render.fps / scene.render.fps_base / FPS
@@ -39,35 +41,15 @@ def sample_joints(
     if count < 2:
         raise RigError("motion_too_short", "The range is shorter than two frames.", "Choose a longer frame range.")
     character = Character(read_rig(armature, mapping))
+    reader = JointReader(armature, mapping, character)
     world = np.zeros((count, 22, 3))
-    bones = {INDEX[joint]: bone for joint, bone in mapping.deform.items()}
-    tips: dict[int, str] = {}
-    for side in "lr":
-        if f"{side}_foot" not in mapping.deform:
-            tips[INDEX[f"{side}_foot"]] = mapping.deform[f"{side}_ankle"]
-    frame, subframe = scene.frame_current, scene.frame_subframe
-    matrices = np.zeros((count, 4, 4))
-    reach = {k: character.foot_vector(INDEX[f"{JOINTS[k][0]}_ankle"]) for k in tips}
-    rests = {k: np.array(armature.data.bones[bone].matrix_local)[:3, :3] for k, bone in tips.items()}
-    try:
-        for t in range(count):
-            at = frame_start + t * step
-            whole = int(np.floor(at + 1e-6))
-            scene.frame_set(whole, subframe=max(0.0, min(at - whole, 0.9999)))
-            matrices[t] = armature.matrix_world
-            for joint, bone in bones.items():
-                world[t, joint] = armature.pose.bones[bone].head
-            for joint, bone in tips.items():
-                posed = np.array(armature.pose.bones[bone].matrix)
-                turned = posed[:3, :3] @ rests[joint].T @ character.carried.T
-                world[t, joint] = posed[:3, 3] + turned @ character.to_motion.T @ reach[joint]
-    finally:
-        scene.frame_set(frame, subframe=subframe)
-    world = np.einsum("tij,tnj->tni", matrices[:, :3, :3], world) + matrices[:, None, :3, 3]
+    with held(armature, scene):
+        for n in visited(scene, frame_start + step * np.arange(count)):
+            world[n] = reader.world()
     floor = _floor_height(armature, character, leg_length(NEUTRAL))
     joints = world[..., [0, 2, 1]] * np.array([1.0, 1.0, -1.0])  # world Z up -> Y up
     joints[..., 1] -= floor
-    bridge(joints, {*bones, *tips})
+    bridge(joints, reader.present)
     joints *= leg_length(NEUTRAL) / leg_length(joints)
     return _place(joints).astype(np.float32)
 

@@ -93,9 +93,17 @@ def resample(joints: np.ndarray, fps: float, to_fps: float) -> np.ndarray:
 
     The first frame stays the first; T' is as many frames as fit between the first and the last.
     """
-    joints = np.asarray(joints, np.float64)
     count = int(np.floor((len(joints) - 1) * to_fps / fps + 1e-6)) + 1
-    time = np.arange(count) * (fps / to_fps)
+    return at_times(joints, np.arange(count) * (fps / to_fps))
+
+
+def at_times(joints: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """A motion at any times, counted in its frames, by cubic (Catmull-Rom) curves. (T, 22, 3) -> (T', 22, 3) float64.
+
+    Whole times give the frames themselves; times outside are held at the ends.
+    """
+    joints = np.asarray(joints, np.float64)
+    time = np.clip(np.asarray(time, np.float64), 0.0, len(joints) - 1)
     i = np.minimum(time.astype(int), len(joints) - 2)
     u = (time - i)[:, None, None]
     padded = np.concatenate([2 * joints[:1] - joints[1:2], joints, 2 * joints[-1:] - joints[-2:-1]])

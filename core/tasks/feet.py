@@ -1,0 +1,133 @@
+"""Feet that stand stay where they stand: found on a motion, pinned by turning the legs. Keys are left as they are."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from core.tasks.limbs import two_bones
+
+LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))
+"""Hip, knee, ankle and ball of the left and the right foot."""
+STILL = 0.028
+"""Metres a frame (1/20 s) below which a foot that is down is standing, and"""
+SLOW = 0.07
+"""below which the slower foot is, if it is down: somebody who does not fly stands on something."""
+DOWN = 0.055
+"""Metres above its lowest up to which a foot is down."""
+SOFT = 3
+"""Frames in which a foot comes into its place and leaves it."""
+LEAST = 2
+"""Frames of the shortest stance."""
+STRIDE, NUDGE = 0.25, 0.04
+"""Metres: the longest slide that becomes one stance or one step, and the shortest that becomes a step."""
+SWING, LIFT = 0.4, 0.05
+"""How much of the time of a step the foot is in the air, and how high, metres."""
+
+
+def _steps(joints: np.ndarray, leg: tuple[int, int, int, int]) -> np.ndarray:
+    """(T - 1, 3) how the foot moves from frame to frame: as the one of ankle and ball that moves less (it rolls)."""
+    steps = np.diff(joints[:, leg[2:]], axis=0)  # (T - 1, 2, 3)
+    slower = np.linalg.norm(steps[..., [0, 2]], axis=-1).argmin(1)
+    return steps[np.arange(len(steps)), slower]
+
+
+def standing(joints: np.ndarray) -> np.ndarray:
+    """(T, 2) whether the left and the right foot stand: down, and still, or the slower of both and slow.
+
+    Down is what is near the foot's own lowest place in this motion (T, 22, 3).
+    """
+    speed, down = np.zeros((len(joints), 2)), np.zeros((len(joints), 2), bool)
+    for side, leg in enumerate(LEGS):
+        step = np.linalg.norm(_steps(joints, leg), axis=-1)
+        speed[:, side] = np.minimum(np.append(step, step[-1:]), np.append(step[:1], step))
+        for j in leg[2:]:
+            down[:, side] |= joints[:, j, 1] < joints[:, j, 1].min() + DOWN
+    slower = speed <= np.where(down, speed, np.inf).min(1)[:, None]
+    out = down & ((speed < STILL) | (slower & (speed < SLOW)))
+    for side in range(2):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], out[:, side].astype(int), [0]])))
+        for a, b in edges.reshape(-1, 2):
+            if b - a < LEAST:
+                out[a:b, side] = False
+    return out
+
+
+def pin(joints: np.ndarray, stands: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Pin standing feet.
+
+    Args:
+        joints: (T, 22, 3). stands: (T, 2). fixed: (T,) bool, frames that must stay as they are (keys, context): a foot
+            that stands through one is pinned where it is there.
+    Returns:
+        (T, 22, 3): legs turned, bone lengths kept, everything else as it was.
+    """
+    out = np.array(joints, np.float64)
+    for side, leg in enumerate(LEGS):
+        shift = _shifts(_steps(out, leg), stands[:, side], fixed, 0.3 if side == 0 else 0.8)
+        if np.abs(shift).max() > 1e-6:
+            _reach(out, leg, shift)
+    return out
+
+
+def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: float) -> np.ndarray:
+    """(T, 3) where the foot is to go from where it is: at once in a stance, softly around it."""
+    way = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)]) * [1.0, 0.0, 1.0]
+    count = len(way)
+    shift, weight = np.zeros((count, 3)), np.zeros(count)
+    distance = np.full(count, np.inf)  # to the nearest frame that must stay: nothing moves there, and little beside it
+    for t in np.flatnonzero(fixed):
+        distance = np.minimum(distance, np.abs(np.arange(count) - t))
+    ease = np.minimum(distance / 2.0, 1.0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], stands.astype(int), [0]]))).reshape(-1, 2)
+    for a, b in edges:  # frames a .. b - 1
+        held = np.flatnonzero(fixed[a:b]) + a
+        weight[a:b] = 1.0
+        if not len(held) and np.linalg.norm(way[b - 1] - way[a]) < STRIDE:
+            shift[a:b] = (np.median(way[a:b], 0) - way[a:b]) * ease[a:b, None]
+            continue
+        marks = np.unique(np.concatenate([[a], held, [b - 1]]))
+        for first, last in itertools.pairwise(marks):
+            open_ended = [not fixed[first], not fixed[last]]
+            shift[first : last + 1] = _stepping(way[first : last + 1], phase, open_ended) - way[first : last + 1]
+    for a, b in edges:
+        for step in range(1, SOFT + 1):
+            part = 0.5 + 0.5 * np.cos(np.pi * step / (SOFT + 1))
+            for t, edge in ((a - step, a), (b - 1 + step, b - 1)):
+                if 0 <= t < count and part > weight[t]:
+                    shift[t], weight[t] = part * ease[t] * shift[edge], part
+    return shift
+
+
+def _stepping(way: np.ndarray, phase: float, open_ended: list[bool]) -> np.ndarray:
+    """A foot's slide over the floor (n, 3) as standing and stepping; what is held at an end stays there.
+
+    A slide that is short and not held at both ends becomes a stance. Otherwise the foot stands, lifts, and stands
+    again, in steps of at most STRIDE; `phase`, 0..1, is when in each of them, so that the feet take turns.
+    """
+    apart = way[-1] - way[0]
+    size = float(np.linalg.norm(apart))
+    if size < STRIDE and any(open_ended):
+        held = way[-1] if open_ended[0] and not open_ended[1] else way[0]
+        return np.broadcast_to(held, way.shape) if not all(open_ended) else np.broadcast_to(way.mean(0), way.shape)
+    count = max(1, int(np.ceil(size / STRIDE)))
+    u = np.linspace(0.0, 1.0, len(way))
+    if size < NUDGE or len(way) < 5 * count:
+        return way[0] + u[:, None] * apart
+    inside = np.clip(((u * count) % 1.0 - phase) / SWING + 0.5, 0.0, 1.0)  # 0 before the step, 1 after it
+    inside[-1] = 1.0 if phase + SWING / 2 >= 1.0 or count == 1 else inside[-1]
+    done = np.minimum(np.floor(u * count), count - 1) + inside * inside * (3.0 - 2.0 * inside)
+    done[-1] = count
+    lift = np.minimum(LIFT, 0.4 * size / count) * np.square(np.sin(np.pi * inside))
+    return way[0] + (done / count)[:, None] * apart + lift[:, None] * [0.0, 1.0, 0.0]
+
+
+def _reach(joints: np.ndarray, leg: tuple[int, int, int, int], shift: np.ndarray) -> None:
+    """Move the ankle by `shift` (T, 3), the knee in its own plane; the foot keeps its direction."""
+    hip, knee, ankle, ball = (joints[:, j].copy() for j in leg)
+    moved = (np.abs(shift).max(-1) > 1e-9)[:, None]
+    new_knee, new_ankle = two_bones(hip, knee, ankle, ankle + shift)
+    joints[:, leg[1]] = np.where(moved, new_knee, knee)
+    joints[:, leg[2]] = np.where(moved, new_ankle, ankle)
+    joints[:, leg[3]] = np.where(moved, new_ankle + ball - ankle, ball)

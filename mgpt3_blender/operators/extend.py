@@ -1,0 +1,74 @@
+"""Continue and Make Loop: go on with a character's action, or make it a cycle."""
+
+from __future__ import annotations
+
+import random
+
+import bpy
+
+from .. import jobs
+from ..errors import UserError
+from ..extend import extend_job
+from ..generate import MAX_SEED, need_character
+from ..looping import loop_character
+from .running import APPLICABLE_MODES, JobOperator, redraw, report
+
+
+def _character(context: bpy.types.Context) -> bpy.types.Object:
+    return need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+
+
+class MGPT3_OT_extend(JobOperator, bpy.types.Operator):
+    """Go on with the character's action after its last keys, as further keys of the same action"""
+
+    bl_idname = "mgpt3.extend"
+    bl_label = "Continue"
+    bl_options = {"UNDO"}
+
+    def make_job(self, context: bpy.types.Context) -> jobs.Job:
+        return extend_job(context.scene.mgpt3_extend.request(), context.scene, _character(context))
+
+
+class MGPT3_OT_make_loop(bpy.types.Operator):
+    """Make a cycle of the character's action, as a new action: its end flows into its beginning"""
+
+    bl_idname = "mgpt3.make_loop"
+    bl_label = "Make Loop"
+    bl_options = {"UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if jobs.busy():
+            cls.poll_message_set("Another motion is being made")
+            return False
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            outcome = loop_character(_character(context), context.scene)
+        except UserError as error:
+            redraw(context)
+            return report(self, error)
+        jobs.view.error, jobs.view.note = None, ""
+        jobs.view.line, jobs.view.warnings = outcome.line, tuple(outcome.warnings)
+        self.report({"INFO"}, outcome.line)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_extend_dice(bpy.types.Operator):
+    """Throw the dice: another seed for another take"""
+
+    bl_idname = "mgpt3.extend_dice"
+    bl_label = "New Seed"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        context.scene.mgpt3_extend.seed = random.SystemRandom().randint(0, MAX_SEED)
+        return {"FINISHED"}
+
+
+classes = (MGPT3_OT_extend, MGPT3_OT_make_loop, MGPT3_OT_extend_dice)
