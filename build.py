@@ -41,13 +41,14 @@ EXAMPLES = """examples:
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
   python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
   python3.11 build.py measure model --model compact --data BUNDLE.npz ...   all figures; --help after it for more
+  python3.11 build.py measure gaps BUNDLE_DIR   gaps cut into real motion and filled; --help after it for more
   python3.11 build.py measure rigs DIR --motion FILE.bvh ...   every rig of a folder with a rigs.json, through Blender
   python3.11 build.py train compact --data BUNDLE.npz   autoencoder, compact, stage1..3, matcher or ablation
   python3.11 build.py train stage1 --help   everything after `train` goes to the core
 """
 
 
-FORWARDED = ("model", "rigs")
+FORWARDED = ("model", "rigs", "gaps")
 """Measures that read their own arguments, run where the caller is."""
 
 
@@ -369,6 +370,8 @@ def command_measure(options: argparse.Namespace) -> int:
         return in_core(["evaluate", *options.arguments])
     if options.what == "rigs":
         return in_blender("mgpt3_blender.measure_rigs", options.arguments)
+    if options.what == "gaps":
+        return in_core(["gaps", *options.arguments])
     what, target = options.what, options.json.resolve() if options.json else None
     into = [f"--json={target}"] if target else []
     places = [str(path.resolve()) for path in options.paths]
@@ -409,7 +412,7 @@ def parser() -> argparse.ArgumentParser:
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
     kinds = ["speed", "parity", "sampling", *FORWARDED]
-    measure.add_argument("what", choices=kinds, help="see README, Measuring; model and rigs have options of their own")
+    measure.add_argument("what", choices=kinds, help="see README; model, rigs and gaps have options of their own")
     measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
     measure.set_defaults(run=command_measure, arguments=[])

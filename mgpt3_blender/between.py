@@ -150,7 +150,7 @@ def fill_job(armature: bpy.types.Object, scene: bpy.types.Scene, request: Reques
     gaps = request.gaps or tuple(find_gaps(action, armature, scene, request.selected, bones, request.hold))
     for gap in gaps:
         _check_keys(action, armature, mapping, gap, request.bones)
-    asks = filling.read(armature, scene, mapping, action, bones, gaps, request.use_context)
+    asks = filling.read(armature, scene, mapping, action, bones, gaps, request.use_context, request.points)
     filling.add_constraints(asks, armature, scene, mapping, request.path, request.timed, request.points)
     filling.check_points(asks, request.points)
     answers: list[dict] = []
@@ -207,7 +207,6 @@ def apply_fill(
                 ask.gap.first,
                 ask.gap.last,
                 mapping=mapping,
-                options=scene.mgpt3_rig.options(False) if hasattr(scene, "mgpt3_rig") else filling.PLAIN,
                 bones=request.bones,
                 context_before=ask.before[:-1],
                 context_after=ask.after[1:],

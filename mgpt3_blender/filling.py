@@ -12,7 +12,6 @@ from .curvepath import curve_points, timed_points
 from .errors import UserError
 from .gaps import Gap, columns
 from .rig.mapping import WORDS, Mapping
-from .rig.options import Options
 from .rig.poses import held, read_poses, space_of, visited
 from .rig.skeleton22 import FPS, INDEX
 from .rig.solve import at_times
@@ -21,7 +20,6 @@ from .wire import encode_array
 
 CONTEXT = 10
 """Frames of the motion around a gap that the model is shown, at 20 a second."""
-PLAIN = Options()
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,18 @@ def read(
     bones: Collection[str],
     gaps: Sequence[Gap],
     use_context: bool,
+    points: Sequence[Point] = (),
 ) -> list[Ask]:
-    """Read the keyed poses at the ends of each gap, and the motion around it as far as it is keyed."""
+    """Read the keyed poses at the ends of each gap, and the motion around it as far as it is keyed.
+
+    Args:
+        points: places to reach; the steps are chosen so that their frames fall on one, as far as that goes.
+    """
     keyed = [column.frame for column in columns(action, armature, bones)]
     fps = scene.render.fps / scene.render.fps_base
     out, times = [], []
     for n, gap in enumerate(gaps):
-        steps = max(2, round((gap.last - gap.first) / fps * FPS))
+        steps = _steps(gap, fps, [point.frame for point in points if gap.first < point.frame < gap.last])
         step = (gap.last - gap.first) / steps
         adjoins = n > 0 and abs(gaps[n - 1].last - gap.first) < 1e-3
         adjoined = n + 1 < len(gaps) and abs(gaps[n + 1].first - gap.last) < 1e-3
@@ -86,6 +89,17 @@ def read(
     for n, ask in enumerate(out):
         ask.before, ask.after = parts[2 * n], parts[2 * n + 1]
     return out
+
+
+def _steps(gap: Gap, fps: float, frames: Sequence[float]) -> int:
+    """How many steps to make of a gap: each nearly 1/20 s long, and if some frames count, with steps near them."""
+    usual = max(2, round((gap.last - gap.first) / fps * FPS))
+
+    def off(steps: int) -> float:
+        at = np.array([(frame - gap.first) / (gap.last - gap.first) * steps for frame in frames])
+        return float(np.abs(at - np.round(at)).max()) + 0.02 * abs(steps - usual)
+
+    return min(range(max(2, round(0.9 * usual)), round(1.1 * usual) + 1), key=off) if frames else usual
 
 
 def _around(frames: float) -> int:
@@ -132,10 +146,12 @@ def add_constraints(
     for point, place in zip(points, _places(armature, scene, space, points), strict=True):
         for ask in asks:
             if ask.gap.first < point.frame < ask.gap.last:
-                at = min(max(round((point.frame - ask.gap.first) / ask.step), 1), ask.steps - 1)
-                ask.constraints.append(
-                    {"kind": "point", "frame": at, "joint": point.joint, "position": [float(v) for v in place]}
-                )
+                exact = (point.frame - ask.gap.first) / ask.step
+                near = {round(exact)} if abs(exact - round(exact)) < 0.1 else {int(exact), int(exact) + 1}
+                for at in sorted({min(max(n, 1), ask.steps - 1) for n in near}):  # between two steps: hold over both
+                    ask.constraints.append(
+                        {"kind": "point", "frame": at, "joint": point.joint, "position": [float(v) for v in place]}
+                    )
                 ask.places.append((point, place))
 
 

@@ -17,6 +17,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 FILE = "between.safetensors"
+CROSSOVER = 10
+"""Frames (half a second)."""
 
 
 @dataclass(eq=False)
@@ -41,7 +43,8 @@ class CodePrior:
     def at(self, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean (C,) and covariance (C, C) of codes of clips of this length, float64; between lengths, in proportion."""
         i, part = _between(self.lengths, frames)
-        mean, covariance = 0.0, 0.0
+        mean: torch.Tensor | float = 0.0
+        covariance: torch.Tensor | float = 0.0
         for k, weight in ((i, 1.0 - part), (i + 1, part)):
             if weight > 0.0:
                 factor = torch.from_numpy(self.factor[k].astype(np.float64))
@@ -53,10 +56,16 @@ class CodePrior:
         return mean, covariance
 
     def share(self, gap: int, context: bool) -> np.ndarray:
-        """(23,) how much of the fit to take for a gap of so many frames: the root, then the joints."""
+        """(23,) how much of the fit to take for a gap of so many frames: the root, then the joints.
+
+        Below CROSSOVER frames rotations lean further to interpolation, which is hard to beat there: the shares are
+        learnt from few clips, and what they gain in distance they lose in the spectrum (NPSS).
+        """
         table = self.shares[int(context)]
         i, part = _between(self.gaps, gap)
-        return (1.0 - part) * table[i] + part * table[min(i + 1, len(table) - 1)]
+        out = (1.0 - part) * table[i] + part * table[min(i + 1, len(table) - 1)]
+        out[1:] *= min(gap / CROSSOVER, 1.0)
+        return out
 
     def save(self, folder: Path) -> None:
         """Write the file: factors in int8 with a scale for each column, the rest in half precision."""

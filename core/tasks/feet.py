@@ -12,7 +12,7 @@ LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))
 """Hip, knee, ankle and ball of the left and the right foot."""
 STILL = 0.028
 """Metres a frame (1/20 s) below which a foot that is down is standing, and"""
-SLOW = 0.07
+SLOW = 0.1
 """below which the slower foot is, if it is down: somebody who does not fly stands on something."""
 DOWN = 0.055
 """Metres above its lowest up to which a foot is down."""
@@ -20,8 +20,10 @@ SOFT = 3
 """Frames in which a foot comes into its place and leaves it."""
 LEAST = 2
 """Frames of the shortest stance."""
-STRIDE, NUDGE = 0.25, 0.04
+STRIDE, NUDGE = 0.45, 0.04
 """Metres: the longest slide that becomes one stance or one step, and the shortest that becomes a step."""
+CLEAR = 0.05
+"""Metres that a swinging foot is lifted where interpolation lets it glide over the floor."""
 SWING, LIFT = 0.4, 0.05
 """How much of the time of a step the foot is in the air, and how high, metres."""
 
@@ -51,6 +53,34 @@ def standing(joints: np.ndarray) -> np.ndarray:
         for a, b in edges.reshape(-1, 2):
             if b - a < LEAST:
                 out[a:b, side] = False
+    return out
+
+
+def above_floor(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Lift feet that went under the floor, and swinging feet that glide just over it.
+
+    Args:
+        joints: (T, 22, 3). known: (T,) bool, frames that must stay; how low feet are in them is where the floor is.
+    """
+    out = np.array(joints, np.float64)
+    low = [out[known][:, [leg[n] for leg in LEGS], 1].min() for n in (2, 3)]  # ankle, ball
+    low = [min(low[0], 0.12), min(low[1], 0.05)]  # someone in the air at every key does not tell
+    for leg in LEGS:
+        under = np.maximum(low[0] - out[:, leg[2], 1], low[1] - out[:, leg[3], 1])
+        shift = np.zeros((len(out), 3))
+        shift[:, 1] = np.where(known, 0.0, np.maximum(under, 0.0))
+        step = _steps(out, leg)
+        speed = np.linalg.norm(step[:, [0, 2]], axis=-1)
+        swings = np.append(speed, speed[-1:]) > SLOW
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], (swings & ~known).astype(int), [0]])))
+        for a, b in edges.reshape(-1, 2):
+            way = float(np.linalg.norm((out[b - 1, leg[2]] - out[a, leg[2]])[[0, 2]]))
+            over = min(out[a:b, leg[2], 1].min() - low[0], out[a:b, leg[3], 1].min() - low[1])
+            lift = min(CLEAR, 0.12 * way) - max(over, 0.0)
+            if b - a >= 3 and lift > 0.0:
+                shift[a:b, 1] += lift * np.square(np.sin(np.pi * (np.arange(b - a) + 1) / (b - a + 1)))
+        if shift.any():
+            _reach(out, leg, shift)
     return out
 
 

@@ -27,7 +27,7 @@ TOLERANCE = 0.03
 """Metres: how well a code is to meet a known joint. Less makes it bend everything else for it."""
 TRUST = 0.15
 """How far the prior's mean is moved towards a proposal of the model for the ends, and"""
-TRUST_WORDS = 0.35
+TRUST_WORDS = 0.25
 """towards one for words, at full strength: measured by `build.py measure gaps` on validation clips."""
 
 
@@ -138,6 +138,7 @@ class Gap:
         fixed[self.demands.keyed()] = True
         around = np.concatenate([self.before[:-1], joints, self.after[1:]])
         held = np.concatenate([np.ones(len(self.before) - 1, bool), fixed, np.ones(len(self.after) - 1, bool)])
+        around = feet.above_floor(around, held)
         pinned = feet.pin(around, feet.standing(around), held)
         return pinned[self.first : self.first + len(joints)]
 

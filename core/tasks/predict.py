@@ -96,4 +96,5 @@ def predict(model: MotionGPT3, joints: np.ndarray, frames: int, seed: int = 0, p
     out = poses.to_joints(hold(motion, np.array([0, len(motion) - 1]), ends, (last[:1], beside), None))
     whole = np.concatenate([given[:-1], out])
     fixed = np.arange(len(whole)) < len(given)
+    whole = feet.above_floor(whole, fixed)
     return feet.pin(whole, feet.standing(whole), fixed)[len(given) :].astype(np.float32)
