@@ -223,7 +223,8 @@ class Params:
 
     def objects(self, name: str, limit: int = 256) -> list[Params]:
         """A list of objects, empty where it is missing; the params of each, which want their own `done`."""
-        value = self._raw.pop(name, None) or []
+        value = self._raw.pop(name, None)
+        value = [] if value is None else value
         if not isinstance(value, list) or len(value) > limit or not all(isinstance(item, dict) for item in value):
             raise params_error(f'"{name}" must be a list of at most {limit} objects.')
         return [Params(item) for item in value]

@@ -26,8 +26,6 @@ def fill_line(entry: dict[str, Any]) -> str:
     parts = [f"Frames {float(entry['first']):g} to {float(entry['last']):g}: seed {entry.get('seed', 0)}"]
     if "slide_mm" in report:
         parts.append(f"feet slide {float(report['slide_mm']):.1f} mm a frame")
-    if "model_share" in report:
-        parts.append(f"{float(report['model_share']):.0%} model")
     return ", ".join(parts)
 
 

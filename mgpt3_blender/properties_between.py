@@ -92,7 +92,7 @@ class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
         options=set(),
     )
     use_context: BoolProperty(
-        name="Use Motion Before and After",
+        name="Motion Around",
         description=(
             "Go on from the motion before the first key and lead over to the motion after the second, in speed as well "
             "as in pose. Turn it off where there is only blocking around the keys"

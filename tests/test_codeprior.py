@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.model.checkpoint import BUNDLED, load_model
-from core.tasks.codeprior import FILE, CodePrior
+from core.tasks.codeprior import CROSSOVER, FILE, CodePrior
 
 CHANNELS, RANK = 12, 3
 
@@ -65,9 +65,19 @@ def test_between_lengths_it_is_between_and_outside_the_nearest(
 def test_shares_between_gaps(prior: CodePrior) -> None:
     for context in (False, True):
         table = prior.shares[int(context)]
-        assert np.array_equal(prior.share(5, context), table[1])
-        assert np.allclose(prior.share(3, context), 0.5 * (table[0] + table[1]))
+        assert np.array_equal(prior.share(20, context), table[2])
         assert np.array_equal(prior.share(190, context), table[2])
+        assert prior.share(3, context)[0] == pytest.approx(0.5 * (table[0, 0] + table[1, 0]))
+    assert np.allclose(prior.share(3, True), 0.5 * (prior.shares[1, 0] + prior.shares[1, 1]))
+
+
+def test_without_context_rotations_of_short_gaps_are_left_to_interpolation(prior: CodePrior) -> None:
+    prior.shares[:] = 1.0
+    found = np.stack([prior.share(gap, False) for gap in range(1, 2 * CROSSOVER)])
+    assert (found[:, 0] == 1.0).all()
+    assert (found[: CROSSOVER // 2, 1:] == 0.0).all()
+    assert (np.diff(found[:, 1:], axis=0) >= 0.0).all()
+    assert (found[CROSSOVER - 1 :, 1:] == 1.0).all()
 
 
 def test_without_a_file_codes_are_plain(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_what_the_fit_is_told_of_points_and_timed_paths(motion: np.ndarray) -> N
     [
         Pose(0, stand()[0]), Pose(FRAMES + 1, stand()[0]), Pose(-3, stand()[0]), Point(0, WRIST, np.zeros(3)),
         Point(FRAMES + 1, WRIST, np.zeros(3)), Point(5, WRIST, np.array([0.0, np.nan, 0.0])),
-        Pose(5, np.full((22, 3), np.inf)), Path(np.array([[0.0, np.nan, 0.0], [0.0, 0.0, 1.0]])), Path(np.zeros((1, 3))),
+        Pose(5, np.full((22, 3), np.inf)), Path(np.array([[0, np.nan, 0], [0, 0, 1.0]])), Path(np.zeros((1, 3))),
         Path(np.zeros((0, 3)), True),
     ],
 )  # fmt: skip

@@ -41,8 +41,8 @@ def test_npss_moves_power_from_one_frequency_to_another() -> None:
     real, made = np.zeros((1, 8, 22, 4)), np.zeros((1, 8, 22, 4))
     real[0, :, 4, 1] = np.cos(2 * np.pi * t / 8)
     made[0, :, 4, 1] = np.cos(2 * np.pi * 2 * t / 8)
-    # half of the power lies at frequencies 1 and 7 of the real series, at 2 and 6 of the made one: cumulated they differ
-    # by 1/2 from 1 to 2 and from 6 to 7
+    # Half of the power lies at frequencies 1 and 7 of the real series, at 2 and 6 of the made one: cumulated they
+    # differ by 1/2 at 1 and at 6.
     assert metrics.npss(made, real) == pytest.approx(1.0)
     assert metrics.npss(real, real) == 0.0
     assert metrics.npss(3.0 * real, real) == pytest.approx(0.0, abs=1e-12)  # spectra are normalised
@@ -74,6 +74,18 @@ def test_jumps_at_the_keys() -> None:
     assert metrics.key_jumps(joints, 5, 8) == pytest.approx(0.0)
     assert metrics.key_jumps(joints, 0, 9) == 0.0  # nothing is known on their other sides
     assert metrics.velocity_changes(joints) == pytest.approx(np.eye(8)[2])
+
+
+def test_only_feet_near_the_floor_slide() -> None:
+    still = np.repeat(stand()[:1].astype(np.float64), 6, 0)
+    sliding = still.copy()
+    sliding[..., 2] += 0.01 * np.arange(6)[:, None]
+    assert metrics.contact_slide(still) == 0.0
+    assert metrics.contact_slide(sliding) == pytest.approx(10.0)
+    one = sliding.copy()
+    one[:, [8, 11]] = still[:, [8, 11]]  # the right foot stands
+    assert metrics.contact_slide(one) == 0.0
+    assert np.isnan(metrics.contact_slide(sliding + np.array([0.0, 0.5, 0.0])))
 
 
 def test_real_motion_is_no_distance_from_itself() -> None:

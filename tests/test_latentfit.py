@@ -42,7 +42,9 @@ def off(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_rows_are_places_values_and_weights() -> None:
     poses = np.arange(2 * 66, dtype=float).reshape(2, 22, 3)
-    point = Known(np.array([3]), np.array([2]), np.array([[True, False, True]]), np.array([[7.0, 8.0, 9.0]]), np.ones(1))
+    point = Known(
+        np.array([3]), np.array([2]), np.array([[True, False, True]]), np.array([[7.0, 8.0, 9.0]]), np.ones(1)
+    )
     at, values, weight = (Known.poses(np.array([1, 4]), poses, 0.5) + point).rows()
     assert at.tolist() == [*range(66, 132), *range(4 * 66, 5 * 66), 3 * 66 + 6, 3 * 66 + 8]
     assert values.tolist() == [*range(132), 7, 9]
@@ -74,7 +76,9 @@ def test_a_few_poses_are_met_and_the_rest_is_likely(fitter: Fitter, drawn: tuple
 
 def test_less_tolerance_is_nearer(fitter: Fitter, drawn: tuple[torch.Tensor, np.ndarray]) -> None:
     motion, at = drawn[1][2], np.array([0, FRAMES - 1])
-    left = [off(fitter.fit(Known.poses(at, motion[at], t), fitter.mean[None])[0][0][at], motion[at]) for t in (0.5, 0.02)]
+    left = [
+        off(fitter.fit(Known.poses(at, motion[at], t), fitter.mean[None])[0][0][at], motion[at]) for t in (0.5, 0.02)
+    ]
     assert left[1] < 0.5 * left[0]
 
 

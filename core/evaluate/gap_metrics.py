@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from core.skeleton import FPS
+from core.skeleton import FEET, FPS
 from core.tasks.poses import world_rotations
 
 
@@ -57,6 +57,24 @@ def key_jumps(joints: np.ndarray, first: int, last: int) -> float:
     steps = np.diff(np.asarray(joints, np.float64), axis=0) * FPS
     jumps = [np.linalg.norm(steps[k] - steps[k - 1], axis=-1).mean() for k in (first, last) if 0 < k < len(joints) - 1]
     return float(max(jumps)) if jumps else 0.0
+
+
+TOUCHING = np.array([0.11, 0.05, 0.11, 0.05])
+"""Metres over the floor below which an ankle and a ball of a foot (in the order of FEET) may stand on it."""
+
+
+def contact_slide(joints: np.ndarray) -> float:
+    """Mean horizontal speed of the slowest foot joint that is low enough to stand, millimetres a frame; nan if none is.
+
+    A body with a foot on the floor has a joint there that is still. Unlike `physical.foot_slide`, which looks for each
+    joint's own lowest place, this counts nothing of a gap spent in the air. joints: (T, 22, 3), floor at 0.
+    """
+    feet = np.asarray(joints)[:, list(FEET)]
+    speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
+    low = feet[..., 1] < TOUCHING
+    down = low[1:] & low[:-1]
+    slowest = np.where(down, speed, np.inf).min(1)[down.any(1)]
+    return float(1000 * slowest.mean()) if len(slowest) else float("nan")
 
 
 def velocity_changes(joints: np.ndarray) -> np.ndarray:

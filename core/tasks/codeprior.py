@@ -58,13 +58,14 @@ class CodePrior:
     def share(self, gap: int, context: bool) -> np.ndarray:
         """(23,) how much of the fit to take for a gap of so many frames: the root, then the joints.
 
-        Below CROSSOVER frames rotations lean further to interpolation, which is hard to beat there: the shares are
-        learnt from few clips, and what they gain in distance they lose in the spectrum (NPSS).
+        Without context, rotations of gaps below CROSSOVER frames lean further to interpolation, and up to half of that
+        are left to it: what shares learnt from few clips gain in distance there, they lose in the spectrum (NPSS).
         """
         table = self.shares[int(context)]
         i, part = _between(self.gaps, gap)
         out = (1.0 - part) * table[i] + part * table[min(i + 1, len(table) - 1)]
-        out[1:] *= min(gap / CROSSOVER, 1.0)
+        if not context:
+            out[1:] *= np.clip(2.0 * gap / CROSSOVER - 1.0, 0.0, 1.0)
         return out
 
     def save(self, folder: Path) -> None:

@@ -18,14 +18,16 @@ DOWN = 0.055
 """Metres above its lowest up to which a foot is down."""
 SOFT = 3
 """Frames in which a foot comes into its place and leaves it."""
-LEAST = 2
-"""Frames of the shortest stance."""
-STRIDE, NUDGE = 0.45, 0.04
+LEAST, HOLE = 3, 2
+"""Frames of the shortest stance, and of the longest moment without one that does not end it."""
+STRIDE, NUDGE = 0.6, 0.04
 """Metres: the longest slide that becomes one stance or one step, and the shortest that becomes a step."""
 CLEAR = 0.05
 """Metres that a swinging foot is lifted where interpolation lets it glide over the floor."""
-SWING, LIFT = 0.4, 0.05
-"""How much of the time of a step the foot is in the air, and how high, metres."""
+SWING, SWING_FRAMES, LIFT = 0.4, 6, 0.06
+"""How much of the time of a step the foot is in the air, how many frames at least, and how high, metres."""
+FASTEST = 0.06
+"""Metres a frame (1.2 m/s) by which a foot is moved at most."""
 
 
 def _steps(joints: np.ndarray, leg: tuple[int, int, int, int]) -> np.ndarray:
@@ -35,25 +37,42 @@ def _steps(joints: np.ndarray, leg: tuple[int, int, int, int]) -> np.ndarray:
     return steps[np.arange(len(steps)), slower]
 
 
-def standing(joints: np.ndarray) -> np.ndarray:
+def floor_of(joints: np.ndarray, known: np.ndarray) -> tuple[float, float]:
+    """Heights of an ankle and a ball of the foot that stand, as known frames (T,) bool of a motion (T, 22, 3) tell."""
+    ankle, ball = (float(joints[known][:, [leg[n] for leg in LEGS], 1].min()) for n in (2, 3))
+    return min(ankle, 0.1), min(ball, 0.03)  # someone in the air at every key does not tell
+
+
+def standing(joints: np.ndarray, floor: tuple[float, float] | None = None) -> np.ndarray:
     """(T, 2) whether the left and the right foot stand: down, and still, or the slower of both and slow.
 
-    Down is what is near the foot's own lowest place in this motion (T, 22, 3).
+    Args:
+        joints: (T, 22, 3).
+        floor: heights of an ankle and a ball that stand; the motion's own lowest ones where not given.
     """
     speed, down = np.zeros((len(joints), 2)), np.zeros((len(joints), 2), bool)
+    everything = np.ones(len(joints), bool)
+    low = floor if floor is not None else floor_of(joints, everything)
     for side, leg in enumerate(LEGS):
         step = np.linalg.norm(_steps(joints, leg), axis=-1)
         speed[:, side] = np.minimum(np.append(step, step[-1:]), np.append(step[:1], step))
-        for j in leg[2:]:
-            down[:, side] |= joints[:, j, 1] < joints[:, j, 1].min() + DOWN
+        for j, height in zip(leg[2:], low, strict=True):
+            down[:, side] |= joints[:, j, 1] < height + DOWN
     slower = speed <= np.where(down, speed, np.inf).min(1)[:, None]
     out = down & ((speed < STILL) | (slower & (speed < SLOW)))
     for side in range(2):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], out[:, side].astype(int), [0]])))
-        for a, b in edges.reshape(-1, 2):
-            if b - a < LEAST:
+        for a, b in _runs(~out[:, side]):
+            if b - a <= HOLE and a > 0 and b < len(out) and down[a:b, side].all():
+                out[a:b, side] = True
+        for a, b in _runs(out[:, side]):
+            if b - a < LEAST and a > 0 and b < len(out):
                 out[a:b, side] = False
     return out
+
+
+def _runs(flags: np.ndarray) -> np.ndarray:
+    """(N, 2) where each run of True in (T,) begins and ends, the end excluded."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]]))).reshape(-1, 2)
 
 
 def above_floor(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -63,8 +82,7 @@ def above_floor(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
         joints: (T, 22, 3). known: (T,) bool, frames that must stay; how low feet are in them is where the floor is.
     """
     out = np.array(joints, np.float64)
-    low = [out[known][:, [leg[n] for leg in LEGS], 1].min() for n in (2, 3)]  # ankle, ball
-    low = [min(low[0], 0.12), min(low[1], 0.05)]  # someone in the air at every key does not tell
+    low = floor_of(out, known)
     for leg in LEGS:
         under = np.maximum(low[0] - out[:, leg[2], 1], low[1] - out[:, leg[3], 1])
         shift = np.zeros((len(out), 3))
@@ -72,8 +90,7 @@ def above_floor(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
         step = _steps(out, leg)
         speed = np.linalg.norm(step[:, [0, 2]], axis=-1)
         swings = np.append(speed, speed[-1:]) > SLOW
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], (swings & ~known).astype(int), [0]])))
-        for a, b in edges.reshape(-1, 2):
+        for a, b in _runs(swings & ~known):
             way = float(np.linalg.norm((out[b - 1, leg[2]] - out[a, leg[2]])[[0, 2]]))
             over = min(out[a:b, leg[2], 1].min() - low[0], out[a:b, leg[3], 1].min() - low[1])
             lift = min(CLEAR, 0.12 * way) - max(over, 0.0)
@@ -110,7 +127,7 @@ def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: flo
     for t in np.flatnonzero(fixed):
         distance = np.minimum(distance, np.abs(np.arange(count) - t))
     ease = np.minimum(distance / 2.0, 1.0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], stands.astype(int), [0]]))).reshape(-1, 2)
+    edges = _runs(stands)
     for a, b in edges:  # frames a .. b - 1
         held = np.flatnonzero(fixed[a:b]) + a
         weight[a:b] = 1.0
@@ -127,7 +144,31 @@ def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: flo
             for t, edge in ((a - step, a), (b - 1 + step, b - 1)):
                 if 0 <= t < count and part > weight[t]:
                     shift[t], weight[t] = part * ease[t] * shift[edge], part
-    return shift
+    return _unhurried(shift, fixed)
+
+
+def _unhurried(shift: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """A foot's shift (T, 3) in which it never moves faster than FASTEST, lifted where it moves fast.
+
+    Two passes, forth and back, each held back from the frame before; their mean is no faster than either.
+    """
+    passes = []
+    for order in (range(1, len(shift)), range(len(shift) - 2, -1, -1)):
+        out = shift.copy()
+        for t in order:
+            before = out[t - 1] if order.step > 0 else out[t + 1]
+            step = out[t] - before
+            size = float(np.linalg.norm(step))
+            if size > FASTEST and not fixed[t]:
+                out[t] = before + step * (FASTEST / size)
+        passes.append(out)
+    out = 0.5 * (passes[0] + passes[1])
+    out[fixed] = 0.0
+    speed = np.linalg.norm(np.diff(out[:, [0, 2]], axis=0), axis=-1)
+    lift = np.minimum(np.maximum(np.append(speed, 0.0), np.append(0.0, speed)) - NUDGE / 2, LIFT).clip(0.0)
+    lift = np.convolve(np.pad(lift, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+    out[:, 1] = np.maximum(out[:, 1], np.where(fixed, 0.0, lift))
+    return out
 
 
 def _stepping(way: np.ndarray, phase: float, open_ended: list[bool]) -> np.ndarray:
@@ -145,8 +186,9 @@ def _stepping(way: np.ndarray, phase: float, open_ended: list[bool]) -> np.ndarr
     u = np.linspace(0.0, 1.0, len(way))
     if size < NUDGE or len(way) < 5 * count:
         return way[0] + u[:, None] * apart
-    inside = np.clip(((u * count) % 1.0 - phase) / SWING + 0.5, 0.0, 1.0)  # 0 before the step, 1 after it
-    inside[-1] = 1.0 if phase + SWING / 2 >= 1.0 or count == 1 else inside[-1]
+    swing = max(SWING, min(SWING_FRAMES * count / len(way), 0.9))
+    phase = float(np.clip(phase, swing / 2, 1.0 - swing / 2))
+    inside = np.clip(((u * count) % 1.0 - phase) / swing + 0.5, 0.0, 1.0)  # 0 before the step, 1 after it
     done = np.minimum(np.floor(u * count), count - 1) + inside * inside * (3.0 - 2.0 * inside)
     done[-1] = count
     lift = np.minimum(LIFT, 0.4 * size / count) * np.square(np.sin(np.pi * inside))

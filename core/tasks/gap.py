@@ -27,8 +27,12 @@ TOLERANCE = 0.03
 """Metres: how well a code is to meet a known joint. Less makes it bend everything else for it."""
 TRUST = 0.15
 """How far the prior's mean is moved towards a proposal of the model for the ends, and"""
-TRUST_WORDS = 0.25
-"""towards one for words, at full strength: measured by `build.py measure gaps` on validation clips."""
+TRUST_WORDS = 0.7
+"""towards one for words, at full strength. Both chosen on validation clips: more of either leads away from the real
+motion; words may lead a little further, because somebody typed them."""
+WORDS_SHARE = 0.5
+"""How much of what is left to plain interpolation the fit takes where there are words, in a gap of WORDY frames."""
+WORDY = 24
 
 
 @lru_cache(maxsize=4)
@@ -84,10 +88,11 @@ class Gap:
         made = []
         if strength > 0.0:
             fits, offs = self.fitted(seed, tries, prompt, strength, cancelled)
-            made = [(self.joined(fit, plain, strength), off) for fit, off in zip(fits, offs, strict=True)]
+            share = strength * self.shares(bool(prompt))
+            made = [(self.finish(mix(plain, self.held(fit), share)), off) for fit, off in zip(fits, offs, strict=True)]
         else:
             made = [(self.finish(plain), 0.0)]
-        judged = [self.judge(joints, off, strength) for joints, off in made]
+        judged = [self.judge(joints, off, strength * self.shares(bool(prompt))) for joints, off in made]
         best = min(range(len(made)), key=lambda i: judged[i]["score"])
         joints = self.demands.meet(made[best][0])
         judged[best]["constraints"] = self.demands.errors(joints)
@@ -120,16 +125,14 @@ class Gap:
         offs = [float(1000 * np.linalg.norm(f[[self.first, self.last]] - keys, axis=-1).mean()) for f in fits]
         return fits, offs
 
-    def joined(self, fit: np.ndarray, plain: Poses, strength: float) -> np.ndarray:
-        """A fit, held to the keys and mixed with interpolation: joints (frames + 2, 22, 3)."""
-        return self.finish(mix(plain, self.held(fit), strength * self.shares()))
-
     def held(self, fit: np.ndarray) -> Poses:
         """A fitted stretch, held to the keys: poses of the gap, keys included."""
         return self._held(poses.from_joints(fit[self.first : self.last + 1]), fit)
 
-    def shares(self) -> np.ndarray:
-        return self.prior.share(self.frames, min(len(self.before), len(self.after)) > 2)
+    def shares(self, words: bool = False) -> np.ndarray:
+        """(23,) how much of the fit to take: the root, then the joints."""
+        share = self.prior.share(self.frames, min(len(self.before), len(self.after)) > 2)
+        return share + (1.0 - share) * WORDS_SHARE * min(self.frames / WORDY, 1.0) if words else share
 
     def finish(self, motion: Poses) -> np.ndarray:
         """Joints with standing feet pinned."""
@@ -139,7 +142,7 @@ class Gap:
         around = np.concatenate([self.before[:-1], joints, self.after[1:]])
         held = np.concatenate([np.ones(len(self.before) - 1, bool), fixed, np.ones(len(self.after) - 1, bool)])
         around = feet.above_floor(around, held)
-        pinned = feet.pin(around, feet.standing(around), held)
+        pinned = feet.pin(around, feet.standing(around, feet.floor_of(around, held)), held)
         return pinned[self.first : self.first + len(joints)]
 
     def _held(self, motion: Poses, fit: np.ndarray | None) -> Poses:
@@ -163,7 +166,7 @@ class Gap:
         motion = Poses(motion.root, motion.local, _courses(at, keys.offsets, len(motion)))
         return hold(motion, at, keys, beside[0], beside[1])
 
-    def judge(self, joints: np.ndarray, off: float, strength: float) -> dict[str, Any]:
+    def judge(self, joints: np.ndarray, off: float, shares: np.ndarray) -> dict[str, Any]:
         """The report on a filled gap."""
         whole = np.concatenate([self.before[:-1], joints, self.after[1:]])
         steps = np.diff(whole, axis=0) * FPS
@@ -175,7 +178,7 @@ class Gap:
         slide = foot_slide(joints)
         slide = 0.0 if np.isnan(slide) else slide
         rough = jerk(whole)
-        share = float(strength * self.shares().mean())
+        share = float(shares.mean())
         score = off / 30.0 + slide / 5.0 + rough / 100.0 + 2.0 * max(jumps, default=0.0)
         return {
             "boundary_mm": round(off, 2),

@@ -90,6 +90,9 @@ def inbetween(
     if not 0.0 <= strength <= 1.0:
         raise CoreError("strength_out_of_range", f"The strength {strength:g} is out of range.", "Choose 0 to 1.")
     ends = [_poses(start, "The first key"), _poses(end, "The second key")]
+    for key, what in zip(ends, ("The first key", "The second key"), strict=True):
+        if len(key) != 1:
+            raise CoreError("motion_shape", f"{what} is {len(key)} poses.", "Pass one; what is around it is context.")
     context = [_poses(c, what) for c, what in ((context_before, "What comes before"), (context_after, "What follows"))]
     gap = Gap(
         model, np.concatenate([context[0], ends[0]])[-CONTEXT - 1 :],

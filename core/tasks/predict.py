@@ -97,4 +97,4 @@ def predict(model: MotionGPT3, joints: np.ndarray, frames: int, seed: int = 0, p
     whole = np.concatenate([given[:-1], out])
     fixed = np.arange(len(whole)) < len(given)
     whole = feet.above_floor(whole, fixed)
-    return feet.pin(whole, feet.standing(whole), fixed)[len(given) :].astype(np.float32)
+    return feet.pin(whole, feet.standing(whole, feet.floor_of(whole, fixed)), fixed)[len(given) :].astype(np.float32)
