@@ -65,6 +65,7 @@ class MGPT3_PT_between(bpy.types.Panel):
         row = column.row(align=True)
         row.prop(settings, "seed")
         row.operator("mgpt3.fill_seed_dice", text="", icon="FILE_REFRESH")
+        column.prop(settings, "takes")
         column.prop(settings, "path", icon="CURVE_DATA")
         row = column.row()
         row.active = settings.path is not None

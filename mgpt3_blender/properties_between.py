@@ -15,7 +15,7 @@ from bpy.props import (
 
 from .between import Request
 from .filling import Point
-from .generate import MAX_PROMPT, MAX_SEED
+from .generate import MAX_PROMPT, MAX_SEED, MAX_VARIATIONS
 from .rig.mapping import WORDS
 
 AROUND, SELECTED = "AROUND", "SELECTED"
@@ -117,6 +117,14 @@ class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
         max=MAX_SEED,
         options=set(),
     )
+    takes: IntProperty(
+        name="Takes",
+        description="How many takes to make, with this seed and the ones after it; the best one is used",
+        default=1,
+        min=1,
+        max=MAX_VARIATIONS,
+        options=set(),
+    )
     path: PointerProperty(
         name="Path",
         description="A curve that the character follows between the keys. Its height does not count",
@@ -151,6 +159,7 @@ class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
             use_context=self.use_context,
             strength=self.strength,
             seed=self.seed,
+            variations=self.takes,
             selected=(which or self.which) == SELECTED,
             hold=self.hold,
             bones=bones if self.bones == SELECTED else None,

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from core.errors import CoreError
+
 FILE = "between.safetensors"
 CROSSOVER = 10
 """Frames (half a second)."""
@@ -88,6 +90,8 @@ class CodePrior:
         if not (folder / FILE).is_file():
             return cls.plain(channels)
         e = load_file(folder / FILE)
+        if e["mean"].shape[1] != channels:
+            raise CoreError("model_broken", f"{FILE} belongs to another model.", "Put the model's own file there.")
         factor = e["factor"].astype(np.float32) * e["scale"]
         return cls(
             e["lengths"].astype(int), e["mean"].astype(np.float32), factor, e["rest"].astype(np.float32),

@@ -37,6 +37,9 @@ WORDY = 24
 
 @lru_cache(maxsize=4)
 def prior_of(folder: str, channels: int) -> CodePrior:
+    """What comes with the model in a folder; of a model that comes from none, nothing is known."""
+    if not folder:
+        return CodePrior.plain(channels)
     return CodePrior.load(Path(folder), channels)
 
 
@@ -114,7 +117,7 @@ class Gap:
         proposed = propose(
             self.model, self.stage.enter(self.before), self.stage.enter(self.after), self.length, prompt, seeds
         )
-        around = mean[None]
+        around = fitter.somewhere(seed)[None]
         if proposed is not None:
             trust = (TRUST_WORDS if prompt else TRUST) * strength
             around = mean + trust * (proposed.double() - mean)

@@ -21,6 +21,8 @@ from core.model.motiongpt3 import MotionGPT3
 STEPS = 3
 GRADIENT_STEPS = 60
 LEARNING_RATE = 0.05
+SPREAD = 0.5
+"""Of the prior, for codes to begin from."""
 
 
 @dataclass
@@ -78,6 +80,13 @@ class Fitter:
         self.factor = torch.linalg.cholesky(covariance)
         self.precision = torch.cholesky_inverse(self.factor)
         self.slope = _slope(model, frames) if model.vae.linear is not None else None
+
+    def somewhere(self, seed: int) -> torch.Tensor:
+        """A code to begin from where nothing is proposed (C,): the mean for seed 0, else one of the prior's near it."""
+        if seed == 0:
+            return self.mean
+        noise = torch.randn(len(self.mean), dtype=torch.float64, generator=torch.Generator("cpu").manual_seed(seed))
+        return self.mean + SPREAD * (self.factor @ noise)
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
