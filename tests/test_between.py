@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import rigs
 from motions import walk
 from recorder import Recorder
 from splicing import different, joints_at, keep_columns, key_motion, read_curves, straight
-from tiny_model import make_tiny_model
+from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
-import mgpt3_blender
 from mgpt3_blender import action, between, cli, gaps, jobs, panels_between, wire
 from mgpt3_blender.errors import UserError
 from mgpt3_blender.filling import Point
@@ -25,26 +23,6 @@ from mgpt3_blender.rig.poses import space_of
 from mgpt3_blender.rig.skeleton22 import INDEX
 
 POSES = [1, 20, 50, 80]
-
-
-@pytest.fixture(scope="module")
-def tiny(core_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", core_python)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _worker() -> Iterator[None]:
-    yield
-    jobs.stop_worker()
-
-
-@pytest.fixture(autouse=True)
-def _registered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MGPT3_MODEL", str(tiny))
-    monkeypatch.setattr(jobs, "stop_worker", lambda: None)  # one warm worker for all tests
-    mgpt3_blender.register()
-    yield
-    mgpt3_blender.unregister()
 
 
 @pytest.fixture

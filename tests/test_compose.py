@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +12,8 @@ import pytest
 import rigs
 from motions import walk
 from recorder import Recorder
-from tiny_model import make_tiny_model
+from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
-import mgpt3_blender
 from mgpt3_blender import cli, compose, curvepath, jobs, markers, panels_compose, results, segments, wire
 from mgpt3_blender.compose import Request, Segment
 from mgpt3_blender.errors import UserError
@@ -25,26 +23,6 @@ from mgpt3_blender.rig.options import Options
 from mgpt3_blender.rig.standing import standing_space
 
 WALK, WAVE, TURN = "a person walks forward", "a person waves", "a person turns around"
-
-
-@pytest.fixture(scope="module")
-def tiny(core_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", core_python)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _worker() -> Iterator[None]:
-    yield
-    jobs.stop_worker()
-
-
-@pytest.fixture(autouse=True)
-def _registered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MGPT3_MODEL", str(tiny))
-    monkeypatch.setattr(jobs, "stop_worker", lambda: None)  # one warm worker for all tests
-    mgpt3_blender.register()
-    yield
-    mgpt3_blender.unregister()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -11,9 +10,8 @@ import numpy as np
 import pytest
 import rigs
 from motions import walk
-from tiny_model import make_tiny_model
+from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
-import mgpt3_blender
 from mgpt3_blender import action as actions
 from mgpt3_blender import cli, extend, jobs, wire
 from mgpt3_blender.errors import UserError
@@ -23,26 +21,6 @@ from mgpt3_blender.rig.apply import apply_motion
 from mgpt3_blender.rig.mapping import map_armature
 from mgpt3_blender.rig.options import Options
 from mgpt3_blender.rig.poses import read_poses
-
-
-@pytest.fixture(scope="module")
-def tiny(core_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", core_python)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _worker() -> Iterator[None]:
-    yield
-    jobs.stop_worker()
-
-
-@pytest.fixture(autouse=True)
-def _registered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MGPT3_MODEL", str(tiny))
-    monkeypatch.setattr(jobs, "stop_worker", lambda: None)  # one warm worker for all tests
-    mgpt3_blender.register()
-    yield
-    mgpt3_blender.unregister()
 
 
 def walking(make: str = "mannequin", seconds: float = 2.0, **options: object) -> bpy.types.Object:

@@ -6,16 +6,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
 from motions import walk
-from tiny_model import make_tiny_model
+from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
-import mgpt3_blender
 from mgpt3_blender import action, generate, jobs, results, wire
 from mgpt3_blender.errors import RigError, UserError
 from mgpt3_blender.mannequin import create_mannequin
@@ -23,26 +22,10 @@ from mgpt3_blender.mannequin import create_mannequin
 PROMPT = "a person walks forward"
 
 
-@pytest.fixture(scope="module")
-def tiny(core_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny", core_python)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _worker() -> Iterator[None]:
-    yield
-    jobs.stop_worker()
-
-
 @pytest.fixture(autouse=True)
-def _registered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MGPT3_MODEL", str(tiny))
-    monkeypatch.setattr(jobs, "stop_worker", lambda: None)  # one warm worker for all tests
-    mgpt3_blender.register()
+def _request(registered: None) -> None:  # noqa: F811 - the fixture taken over above
     scene = bpy.context.scene.mgpt3
     scene.prompt, scene.seconds, scene.seed = PROMPT, 2.0, 7
-    yield
-    mgpt3_blender.unregister()
 
 
 @pytest.fixture
@@ -393,7 +376,11 @@ def test_a_failure_half_way_through_the_variations_changes_nothing(
 
 @pytest.mark.parametrize("make", ["missing", "truncated", "pickle"])
 def test_a_model_that_is_none_is_a_clear_error(
-    make: str, hero: bpy.types.Object, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: str,
+    hero: bpy.types.Object,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: F811 - the fixture
 ) -> None:
     import shutil
 

@@ -62,7 +62,7 @@ def stretches(clips: list[Any], gap: int) -> list[Stretch]:
             joints -= joints[CONTEXT, 0] * [1.0, 0.0, 1.0]
             joints = joints.astype(np.float32).astype(np.float64)  # what is given is met to the bit of a float32
             out.append(Stretch(joints, clip.captions[0] if clip.captions else ""))
-    keep = np.unique(np.linspace(0, len(out) - 1, min(MOST, len(out))).astype(int)) if out else []
+    keep = np.linspace(0, len(out) - 1, min(MOST, len(out))).astype(int)
     return [out[i] for i in keep]
 
 
@@ -139,7 +139,7 @@ def measure(
             continue
         q = np.stack([metrics.quaternions(m[whole]) for m in made])
         keys = [CONTEXT, CONTEXT + gap + 1]
-        off = [np.linalg.norm(m[keys] - r[keys], axis=-1).max() for m, r in zip(made, real, strict=True)]
+        off = [float(np.linalg.norm(m[keys] - r[keys], axis=-1).max()) for m, r in zip(made, real, strict=True)]
         dots = np.abs((q[:, [0, -1]] * turns[:, [0, -1]]).sum(-1)).clip(max=1.0)
         out[row] = {
             "count": len(made),
@@ -147,7 +147,7 @@ def measure(
                                   for m, r in zip(made, real, strict=True)])),
             "l2q": float(np.mean([metrics.l2q(a[inner], b[inner]) for a, b in zip(q, turns, strict=True)])),
             "npss": metrics.npss(q[:, inner], turns[:, inner]),
-            "boundary_mm": float(1000 * np.max(np.float32(off))),
+            "boundary_mm": 1000 * max(off),
             "boundary_deg": float(np.degrees(2 * np.arccos(dots)).max()) if max(off) > 0 else 0.0,
             "jump": float(np.mean([metrics.key_jumps(m, *keys) for m in made])),
             "real_jump": changes,
