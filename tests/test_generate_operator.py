@@ -378,9 +378,9 @@ def test_a_failure_half_way_through_the_variations_changes_nothing(
 def test_a_model_that_is_none_is_a_clear_error(
     make: str,
     hero: bpy.types.Object,
-    tiny: Path,
+    tiny: Path,  # noqa: F811 - the fixture
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import shutil
 

@@ -93,7 +93,7 @@ def test_a_turn_on_the_spot_does_not_tear(model: MotionGPT3, degrees: int) -> No
     across = joints[:, 1] - joints[:, 2]
     angle = np.unwrap(np.arctan2(across[:, 2], across[:, 0]))
     assert abs(angle[-1] - angle[0]) == pytest.approx(np.radians(abs(degrees)), abs=0.01)
-    assert np.abs(np.diff(angle)).max() < 0.6
+    assert np.abs(np.diff(angle)).max() < 0.9  # radians a frame: a fast dancer's turn
 
 
 @pytest.mark.parametrize("frames", [5, 30])

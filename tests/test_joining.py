@@ -110,5 +110,5 @@ def test_opposite_ways_round_are_not_mixed() -> None:
 
 def test_a_motion_that_snaps_is_not_mixed_in() -> None:
     even, snapping = spun(np.linspace(0.0, 170.0, 31)), spun(np.where(np.arange(31) < 15, 0.0, 170.0))
-    made = mix(poses.from_joints(even), poses.from_joints(snapping), np.full(23, 0.5))
+    made = mix(poses.from_joints(even), poses.from_joints(snapping), np.full(23, 0.6))
     assert np.abs(poses.to_joints(made) - even).max() < 1e-9

@@ -24,7 +24,7 @@ STRIDE, NUDGE = 0.6, 0.04
 """Metres: the longest slide that becomes one stance or one step, and the shortest that becomes a step."""
 CLEAR = 0.05
 """Metres that a swinging foot is lifted where interpolation lets it glide over the floor."""
-SWING, SWING_FRAMES, LIFT = 0.4, 6, 0.06
+SWING, SWING_FRAMES, LIFT = 0.4, 6, 0.04
 """How much of the time of a step the foot is in the air, how many frames at least, and how high, metres."""
 FASTEST = 0.09
 """Metres a frame (1.8 m/s) by which a foot is moved at most."""
@@ -101,24 +101,25 @@ def above_floor(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
     return out
 
 
-def pin(joints: np.ndarray, stands: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+def pin(joints: np.ndarray, stands: np.ndarray, fixed: np.ndarray, gentle: bool = True) -> np.ndarray:
     """Pin standing feet.
 
     Args:
         joints: (T, 22, 3). stands: (T, 2). fixed: (T,) bool, frames that must stay as they are (keys, context): a foot
             that stands through one is pinned where it is there.
+        gentle: a foot that moves in such a frame is not stopped dead beside it; where there is nothing but keys it may.
     Returns:
         (T, 22, 3): legs turned, bone lengths kept, everything else as it was.
     """
     out = np.array(joints, np.float64)
     for side, leg in enumerate(LEGS):
-        shift = _shifts(_steps(out, leg), stands[:, side], fixed, 0.3 if side == 0 else 0.8)
+        shift = _shifts(_steps(out, leg), stands[:, side], fixed, 0.3 if side == 0 else 0.8, gentle)
         if np.abs(shift).max() > 1e-6:
             _reach(out, leg, shift)
     return out
 
 
-def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: float) -> np.ndarray:
+def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: float, gentle: bool) -> np.ndarray:
     """(T, 3) where the foot is to go from where it is: at once in a stance, softly around it."""
     way = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)]) * [1.0, 0.0, 1.0]
     count = len(way)
@@ -138,17 +139,17 @@ def _shifts(steps: np.ndarray, stands: np.ndarray, fixed: np.ndarray, phase: flo
         for first, last in itertools.pairwise(marks):
             open_ended = [not fixed[first], not fixed[last]]
             off = _stepping(way[first : last + 1], phase, open_ended) - way[first : last + 1]
-            shift[first : last + 1] = off * _brake(way[first : last + 1], open_ended)[:, None]
+            shift[first : last + 1] = off * _brake(way[first : last + 1], open_ended)[:, None] if gentle else off
     for a, b in edges:
         for step in range(1, SOFT + 1):
             part = 0.5 + 0.5 * np.cos(np.pi * step / (SOFT + 1))
             for t, edge in ((a - step, a), (b - 1 + step, b - 1)):
                 if 0 <= t < count and part > weight[t]:
                     shift[t], weight[t] = part * ease[t] * shift[edge], part
-    return _unhurried(shift, fixed)
+    return _unhurried(shift, fixed, 0.35 if gentle else 1.0)
 
 
-def _unhurried(shift: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+def _unhurried(shift: np.ndarray, fixed: np.ndarray, first: float) -> np.ndarray:
     """A foot's shift (T, 3) in which it never moves faster than FASTEST, lifted where it moves fast.
 
     Forth, each frame is held back from the one before; then back, for what leads up to a frame that must stay.
@@ -160,7 +161,7 @@ def _unhurried(shift: np.ndarray, fixed: np.ndarray) -> np.ndarray:
         if fixed.any()
         else np.full(len(out), 9)
     )
-    most = FASTEST * np.clip(near / 4.0, 0.0, 1.0)  # it sets off gently from where it must stay
+    most = FASTEST * np.clip(near / 4.0, first, 1.0)  # it sets off gently from where it must stay
     for order, before in ((range(1, len(out)), -1), (range(len(out) - 2, -1, -1), 1)):
         for t in order:
             step = out[t] - out[t + before]

@@ -145,7 +145,8 @@ class Gap:
         around = np.concatenate([self.before[:-1], joints, self.after[1:]])
         held = np.concatenate([np.ones(len(self.before) - 1, bool), fixed, np.ones(len(self.after) - 1, bool)])
         around = feet.above_floor(around, held)
-        pinned = feet.pin(around, feet.standing(around, feet.floor_of(around, held)), held)
+        gentle = len(self.before) > 1 or len(self.after) > 1
+        pinned = feet.pin(around, feet.standing(around, feet.floor_of(around, held)), held, gentle)
         return pinned[self.first : self.first + len(joints)]
 
     def _held(self, motion: Poses, fit: np.ndarray | None) -> Poses:
