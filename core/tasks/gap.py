@@ -76,6 +76,7 @@ class Gap:
         self.before, self.after = before.astype(np.float64), after.astype(np.float64)
         self.first, self.last = len(before) - 1, len(before) + frames  # the keys' frames in the stretch
         self.length = max(self.last + len(after), LEAST_FRAMES)
+        self.context = min(len(before), len(after)) > 2  # enough around the gap to show how it moves
         self.stage = Stage(model, self.before[0], self.before[-1])
         self.demands = Demands(constraints, frames)
         frames_known = np.concatenate([np.arange(len(before)), self.last + np.arange(len(after))])
@@ -92,7 +93,10 @@ class Gap:
         if strength > 0.0:
             fits, offs = self.fitted(seed, tries, prompt, strength, cancelled)
             share = strength * self.shares(bool(prompt))
-            made = [(self.finish(mix(plain, self.held(fit), share)), off) for fit, off in zip(fits, offs, strict=True)]
+            made = [
+                (self.finish(mix(plain, self.held(fit), share, spinning=self.context)), off)
+                for fit, off in zip(fits, offs, strict=True)
+            ]
         else:
             made = [(self.finish(plain), 0.0)]
         judged = [self.judge(joints, off, strength * self.shares(bool(prompt))) for joints, off in made]
@@ -134,7 +138,7 @@ class Gap:
 
     def shares(self, words: bool = False) -> np.ndarray:
         """(23,) how much of the fit to take: the root, then the joints."""
-        share = self.prior.share(self.frames, min(len(self.before), len(self.after)) > 2)
+        share = self.prior.share(self.frames, self.context)
         return share + (1.0 - share) * WORDS_SHARE * min(self.frames / WORDY, 1.0) if words else share
 
     def finish(self, motion: Poses) -> np.ndarray:

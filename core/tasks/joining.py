@@ -11,8 +11,8 @@ from core.tasks.poses import Difference, Poses, add, difference
 
 REACH = 12
 """Frames over which a difference in velocity at a key is made good."""
-SNAP = np.pi / 2
-"""Radians a frame (1/20 s) that no part of a body turns."""
+SNAP, SPIN = np.pi / 4, np.pi / 2
+"""Radians a frame (1/20 s) that no part of a body turns, and that no body spins."""
 
 
 def flow(at: np.ndarray, values: np.ndarray, first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarray:
@@ -66,14 +66,16 @@ def _near(turn: np.ndarray, other: np.ndarray) -> np.ndarray:
     return rot.without_jumps(np.stack([other, turn]))[1]
 
 
-def mix(plain: Poses, fitted: Poses, share: np.ndarray) -> Poses:
+def mix(plain: Poses, fitted: Poses, share: np.ndarray, spinning: bool = False) -> Poses:
     """Between two motions of T frames that begin and end alike: share (23,) 0 takes the first, 1 the second; the root,
     then 22 rotations. Where the two turn round opposite ways there is no between: the second is taken. Where what is
     taken of the second would turn by more than SNAP in a frame the first is: so does a fit whose body has to face the
-    other way soon, because its joints then pass through each other in straight lines."""
+    other way soon, because its joints then pass through each other in straight lines. spinning: the pelvis may turn as
+    fast as SPIN, because there is motion around the gap that shows it."""
     off = difference(plain, fitted)
     wound = np.linalg.norm(off.turns[-1] - off.turns[0], axis=-1) > np.pi
     steps = np.linalg.norm(rot.log(np.swapaxes(fitted.local[:-1], -1, -2) @ fitted.local[1:]), axis=-1)
     part = np.where(wound & (share[1:] > 0.0), 1.0, share[1:])
-    part = np.where(part * steps.max(0) > SNAP, 0.0, part)[:, None]
+    most = np.where(np.arange(22) == 0, SPIN if spinning else SNAP, SNAP)
+    part = np.where(part * steps.max(0) > most, 0.0, part)[:, None]
     return add(plain, Difference(share[0] * off.root, part * off.turns, np.zeros_like(off.offsets)))
