@@ -19,7 +19,7 @@ from core.train.cli import COMMANDS, parser, resolved
 from core.train.configfile import FOLDER, read_config, text_of
 from core.train.stages import model_config, options_from
 
-STAGES = [c for c in COMMANDS if c not in ("matcher", "ablation")]
+STAGES = [c for c in COMMANDS if c not in ("matcher", "ablation", "between")]
 
 
 def config_of(*words: str) -> dict:
