@@ -39,7 +39,9 @@ def snapshot():
         "handlers": [name + " " + getattr(f, "__module__", "?")
                      for name, value in handlers.items() if isinstance(value, list) for f in value],
         "drawn": [name + " " + getattr(f, "__module__", "?") for name in dir(bpy.types)
-                  for f in getattr(getattr(getattr(bpy.types, name), "draw", None), "_draw_funcs", ())],
+                  for f in getattr(getattr(getattr(bpy.types, name), "draw", None), "_draw_funcs", ())
+                  # once a menu was added to, Blender lists its own draw function there, too, and keeps it
+                  if not getattr(f, "__module__", "?").startswith("bl_ui.")],
         "keymaps": [m.name + " " + item.idname for m in (keys.keymaps if keys else ()) for item in m.keymap_items],
         "threads": [t.name for t in threading.enumerate()],
     }
