@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core import protocol
+from core import methods_captions, protocol
 from core.protocol import Params, params_error
 from core.skeleton import FPS, JOINTS
 
@@ -126,6 +126,7 @@ METHODS: dict[str, Callable[[Any, Params], Work]] = {
     "inbetween": inbetween,
     "predict": predict,
     "sequence": sequence,
+    **methods_captions.METHODS,
 }
 
 

@@ -221,6 +221,13 @@ class Params:
             raise params_error(f'"{name}" holds a number that is too large.')
         return [float(v) for v in value]
 
+    def texts(self, name: str, limit: int) -> list[str]:
+        """A list of 1 to `limit` texts."""
+        value = self._take(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= limit:
+            raise params_error(f'"{name}" must be a list of 1 to {limit} texts.')
+        return [Params({name: item}).text(name) for item in value]
+
     def objects(self, name: str, limit: int = 256) -> list[Params]:
         """A list of objects, empty where it is missing; the params of each, which want their own `done`."""
         value = self._raw.pop(name, None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from core import prompts
 from core.errors import Cancelled, CoreError
@@ -24,12 +25,17 @@ def encode_motion(model: MotionGPT3, joints: np.ndarray) -> torch.Tensor:
 
     The body is given the bone lengths the model knows first, whatever character it came from.
     """
+    return encode_motions(model, [joints])
+
+
+def encode_motions(model: MotionGPT3, motions: Sequence[np.ndarray]) -> torch.Tensor:
+    """As `encode_motion`, of several motions (T_i, 22, 3) at a time -> (N, C); alike lengths waste the least."""
     reference = REST_OFFSETS
     if model.vae.linear is not None:
         reference = REST_OFFSETS / np.maximum(LENGTHS, 1e-9)[:, None] * model.vae.bones.cpu().numpy()[:, None]
-    features = joints_to_features(canonicalise(joints), reference=reference.astype(np.float32))
-    x = torch.as_tensor(features, dtype=torch.float32, device=model.device)[None]
-    lengths = torch.tensor([x.shape[1]], device=model.device)
+    rows = [joints_to_features(canonicalise(j), reference=reference.astype(np.float32)) for j in motions]
+    x = pad_sequence([torch.from_numpy(r) for r in rows], batch_first=True).to(model.device)  # (N, T, 263)
+    lengths = torch.tensor([len(r) for r in rows], device=model.device)
     mean, _ = model.vae.encode((x - model.vae.mean) / model.vae.std, lengths)
     return model.vae.to_code(mean)
 
