@@ -6,6 +6,7 @@
     python -m core predict walk.bvh --seconds 3 -o longer.bvh
     python -m core inbetween clip.bvh --first 40 --last 60 -o filled.bvh
     python -m core caption clip.bvh
+    python -m core caption FOLDER --report captions.csv --jobs 2
     python -m core serve
 
 Exit code 2 and one line on stderr for what a person can put right; --verbose adds the traceback.
@@ -102,16 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     body.add_argument("--fps", type=float, help="frames a second to write (default: 30)")
     generate.set_defaults(run=_generate)
 
+    from core.captions import cli as captions
     from core.tasks import cli as tasks
 
     tasks.add_to(commands, common, _progress)
-    caption = commands.add_parser("caption", parents=[common], help="a sentence for a motion")
-    caption.add_argument("motion", type=Path, help=".bvh, .json, or .npz (our own, AMASS or SMPL-X)")
-    caption.add_argument("--body-model", type=Path, metavar="FILE", help="your SMPL-X or SMPL+H .npz, or its folder")
-    caption.add_argument("--fast", action="store_true", help="8-bit weights where the model is large")
-    caption.add_argument("--alternatives", type=int, default=0, metavar="N", help="up to N further sentences")
-    caption.set_defaults(run=_caption)
-
+    captions.add_to(commands, common)
     serve = commands.add_parser("serve", parents=[common], help="work for the add-on, over stdin and stdout")
     serve.set_defaults(run=_serve)
     for name, what in (
@@ -209,21 +205,6 @@ def _writer(args: argparse.Namespace) -> Callable[[Path, Any, dict[str, Any]], s
         return f"{len(joints)} frames"
 
     return as_joints
-
-
-def _caption(args: argparse.Namespace) -> int:
-    from core.motionfile import read_motion
-
-    joints = read_motion(args.motion, uniform=True, body_model=args.body_model)  # first: a wrong file is told at once
-    from core.model.checkpoint import load_model
-    from core.tasks.caption import caption
-
-    if args.alternatives < 0:
-        raise CoreError("alternatives_out_of_range", "Less than no alternatives cannot be given.", "Choose 0 or more.")
-    model = load_model(args.model, args.device, args.precision)
-    for sentence in caption(model, joints, alternatives=args.alternatives, fast=args.fast):
-        print(sentence)
-    return 0
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -166,7 +166,7 @@ def test_another_frame_rate_is_brought_to_20(tmp_path: Path) -> None:
 def test_mistakes_get_one_line_with_a_remedy(
     words: list[str], said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_bvh(tmp_path / "short.bvh", walk(0.5))
+    write_bvh(tmp_path / "short.bvh", walk(0.4))
     for kind in TYPES:
         (tmp_path / f"words{kind}").write_text("only words")
     (tmp_path / "dog.json").write_text('{"joints": [[1, 2, 3]]}')

@@ -29,7 +29,7 @@ def load_bundle(joints_path: Path) -> list[Clip]:
     name = joints_path.name
     if not name.endswith("_joints.npz"):
         raise broken(name, "it is not called NAME_joints.npz", _REMEDY)
-    local, root, offsets, ids = _arrays(joints_path)
+    local, root, offsets, ids = bundle_arrays(joints_path)
     captions_path = joints_path.with_name(name.removesuffix("_joints.npz") + "_captions.jsonl")
     meta = _captions(captions_path)
     clips = []
@@ -47,7 +47,7 @@ def load_bundle(joints_path: Path) -> list[Clip]:
     return clips
 
 
-def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+def bundle_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     """local (N, 22, 3), root_xz (N, 2), offsets (clips + 1,), ids; checked."""
     try:
         with np.load(path, allow_pickle=False) as z:
