@@ -51,7 +51,7 @@ def sample_joints(
     joints[..., 1] -= floor
     bridge(joints, reader.present)
     joints *= leg_length(NEUTRAL) / leg_length(joints)
-    return _place(joints).astype(np.float32)
+    return placed(joints).astype(np.float32)
 
 
 def _floor_height(armature: bpy.types.Object, character: Character, leg: float) -> float:
@@ -61,8 +61,8 @@ def _floor_height(armature: bpy.types.Object, character: Character, leg: float) 
     return float((np.array(armature.matrix_world) @ np.append(point, 1.0))[2])
 
 
-def _place(joints: np.ndarray) -> np.ndarray:
-    """First frame facing +Z, its root over the origin."""
+def placed(joints: np.ndarray) -> np.ndarray:
+    """The motion with its first frame facing +Z, its root over the origin. (T, 22, 3)."""
     left = joints[0, INDEX["l_hip"]] - joints[0, INDEX["r_hip"]]
     left = left + joints[0, INDEX["l_shoulder"]] - joints[0, INDEX["r_shoulder"]]
     angle = np.arctan2(left[2], left[0])
