@@ -16,22 +16,31 @@ def _modules() -> tuple[ModuleType, ...]:
     from . import (
         cli,
         handlers,
+        openfiles,
         panels,
         panels_between,
         panels_compose,
+        panels_describe,
+        panels_library,
         panels_rig,
+        panels_search,
         preferences,
         properties,
         properties_between,
         properties_compose,
+        properties_describe,
+        properties_library,
         properties_rig,
+        properties_search,
     )
-    from .operators import compose, extend, generate, inbetween, models, rig, setup
+    from .operators import compose, describe, extend, generate, inbetween, library, models, rig, search, setup
 
     return (
         *(preferences, properties, properties_rig, properties_between, properties_compose),
-        *(generate, inbetween, compose, extend, setup, models, rig),
-        *(panels, panels_between, panels_compose, panels_rig, cli, handlers),
+        *(properties_describe, properties_library, properties_search),
+        *(generate, inbetween, compose, extend, describe, library, search, setup, models, rig),
+        *(panels, panels_between, panels_compose, panels_describe, panels_library, panels_search, panels_rig),
+        *(cli, handlers, openfiles),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from . import cli_fill, cli_models, cli_motion, jobs
+from . import cli_describe, cli_fill, cli_models, cli_motion, jobs
 from .errors import UserError
 from .operators.running import print_progress
 from .rig.options import HIPS, ROOT, Options
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     cli_fill.add_to(commands)
     cli_motion.add_to(commands)
     cli_models.add_to(commands)
+    cli_describe.add_to(commands)
     return top
 
 
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str]) -> int:
             return cli_models.main(options)
         if options.command == "fill":
             return cli_fill.main(options)
+        if options.command in cli_describe.COMMANDS:
+            return cli_describe.main(options)
         return cli_motion.main(options) if options.command in cli_motion.COMMANDS else _generate(options)
     except UserError as error:
         print(f"Error: {error.message}", file=sys.stderr)

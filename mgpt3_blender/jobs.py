@@ -85,6 +85,8 @@ class View:
     error: UserError | None = None
     note: str = ""
     doubtful: bool = False
+    about: str = ""
+    """Title of the request that line, error and the others belong to; a sub-panel shows those of its own."""
 
 
 view = View()
@@ -158,9 +160,9 @@ def pump(*, may_apply: bool = True) -> bool:
         if event.id != job.id:
             continue
         if isinstance(event, Progress):
-            job.fraction, job.message = event.fraction, event.message
+            job.tell(event.fraction, event.message)
         elif isinstance(event, Result):
-            job.state, job.reply, job.fraction = State.READY, event.value, 1.0
+            _answered(job, event.value)
         elif isinstance(event, Failure):
             _end_by_failure(job, event.error)
     if job.state is State.READY:
@@ -181,6 +183,8 @@ def _answered(job: Job, answer: object) -> None:
             return
     except UserError as error:
         _fail(job, error)
+    except Exception as error:
+        _fail(job, _bug(error))
     else:
         job.state, job.reply, job.fraction = State.READY, answer, 1.0
 
@@ -242,10 +246,21 @@ def reset() -> None:
     _show(None)
 
 
+def prepare(about: str) -> None:
+    """A request with this title is being put together: what an earlier one said is shown no more.
+
+    What goes wrong before there is a job is then known to belong to it. Does nothing while a request is under way.
+    """
+    if not busy():
+        _show(None)
+        view.about = about
+
+
 def _show(job: Job | None) -> None:
     """Show this job, and nothing of what an earlier one said."""
     view.job, view.line, view.warnings, view.error = job, "", (), None
     view.note, view.doubtful = "", False
+    view.about = job.title if job is not None else ""
 
 
 def _apply(job: Job) -> None:
@@ -254,22 +269,24 @@ def _apply(job: Job) -> None:
         job.outcome = job.apply(reply)
     except UserError as error:
         _fail(job, error)
-    except Exception as error:  # a bug of ours: shown and logged, and the job is over all the same
-        traceback.print_exc(file=sys.stderr)
-        _fail(
-            job,
-            UserError(
-                "internal_error",
-                f"The motion could not be put on the character ({type(error).__name__}: {error}).",
-                "Please report this with the text in the system console.",
-            ),
-        )
+    except Exception as error:
+        _fail(job, _bug(error))
     else:
         job.state = State.DONE
         view.line = str(getattr(job.outcome, "line", ""))
         view.warnings = tuple(getattr(job.outcome, "warnings", ()))
         view.note = str(getattr(job.outcome, "note", ""))
         view.doubtful = bool(getattr(job.outcome, "doubtful", False))
+
+
+def _bug(error: Exception) -> UserError:
+    """A bug of ours while an answer is taken in: logged, and said; the job is over all the same."""
+    traceback.print_exc(file=sys.stderr)
+    return UserError(
+        "internal_error",
+        f"The motion model's answer could not be used ({type(error).__name__}: {error}).",
+        "Please report this with the text in the system console.",
+    )
 
 
 def _end_by_failure(job: Job, error: UserError) -> None:

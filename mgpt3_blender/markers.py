@@ -1,4 +1,5 @@
-"""Timeline markers that this add-on sets: a new run replaces those of the last one, and touches no others."""
+"""Markers that this add-on sets, on the timeline or in an action: a new run replaces those of the last one, and touches
+no others."""
 
 from __future__ import annotations
 
@@ -18,19 +19,27 @@ def replace(scene: bpy.types.Scene, owner: str, wanted: Iterable[tuple[int, str]
 
     Returns the names as Blender has them.
     """
-    noted = _noted(scene)
-    old = {(frame, name) for frame, name in noted.pop(owner, [])}
-    for marker in list(scene.timeline_markers):
-        if (marker.frame, marker.name) in old:
-            scene.timeline_markers.remove(marker)
-    made = []
-    for frame, name in wanted:
-        marker = scene.timeline_markers.new(short(name), frame=int(frame))
-        made.append([marker.frame, marker.name])
-    if made:
-        noted[owner] = made
+    noted = _noted(scene.mgpt3_sequence.markers)
+    names = _exchange(scene.timeline_markers, noted, owner, wanted)
     scene.mgpt3_sequence.markers = json.dumps(noted)
-    return [name for _, name in made]
+    return names
+
+
+def replace_pose(action: bpy.types.Action, owner: str, wanted: Iterable[tuple[int, str]]) -> list[str]:
+    """As `replace`, with the pose markers of an action. Frames are the action's own."""
+    noted = _noted(action.mgpt3_describe.markers)
+    names = _exchange(action.pose_markers, noted, owner, wanted)
+    action.mgpt3_describe.markers = json.dumps(noted)
+    return names
+
+
+def has(stored: str, owner: str) -> bool:
+    """Whether there are markers of an owner, as far as is noted.
+
+    Args:
+        stored: the note: of a scene `mgpt3_sequence.markers`, of an action `mgpt3_describe.markers`.
+    """
+    return owner in _noted(stored)
 
 
 def short(name: str) -> str:
@@ -41,10 +50,31 @@ def short(name: str) -> str:
     return text
 
 
-def _noted(scene: bpy.types.Scene) -> dict[str, list[list]]:
+def _exchange(
+    there: bpy.types.TimelineMarkers | bpy.types.ActionPoseMarkers,
+    noted: dict[str, list[list]],
+    owner: str,
+    wanted: Iterable[tuple[int, str]],
+) -> list[str]:
+    """Take away the markers that are noted for an owner, set those that are wanted, and note them."""
+    old = {(frame, name) for frame, name in noted.pop(owner, [])}
+    for marker in list(there):
+        if (marker.frame, marker.name) in old:
+            there.remove(marker)
+    made = []
+    for frame, name in wanted:
+        marker = there.new(short(name))
+        marker.frame = int(frame)
+        made.append([marker.frame, marker.name])
+    if made:
+        noted[owner] = made
+    return [name for _, name in made]
+
+
+def _noted(stored: str) -> dict[str, list[list]]:
     """Which markers are ours. Markers themselves cannot carry a mark in Blender 5."""
     try:
-        noted = json.loads(scene.mgpt3_sequence.markers or "{}")
+        noted = json.loads(stored or "{}")
         return {str(owner): [[int(frame), str(name)] for frame, name in rows] for owner, rows in noted.items()}
     except (ValueError, TypeError, AttributeError):
         return {}

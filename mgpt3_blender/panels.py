@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from . import jobs, results, upkeep
+from .describe import TITLE as DESCRIBE
 from .drawing import draw_error, draw_task, draw_text
 from .generate import find_character
 from .modelfolder import short_licence
@@ -84,6 +85,8 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         draw_model_in_use(layout)
         if context.mode not in APPLICABLE_MODES:
             draw_text(layout, "Go to Object or Pose Mode to generate.", "INFO")
+        if jobs.view.about == DESCRIBE:  # its own sub-panel says it
+            return
         if jobs.view.error is not None:
             draw_error(layout, jobs.view.error)
         elif jobs.view.line:

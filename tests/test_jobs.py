@@ -158,6 +158,69 @@ def test_other_settings_start_another_worker(launch: Launch, tmp_path: Path) -> 
     assert not scene.applied
 
 
+def in_parts(scene: Scene, fail: Exception | None = None) -> tuple[jobs.Job, list[object]]:
+    """A job of three requests, and the answers that led on to another one."""
+    answers: list[object] = []
+
+    def then(answer: object) -> dict | None:
+        if fail is not None:
+            raise fail
+        if len(answers) == 2:
+            return None
+        answers.append(answer)
+        return {**QUICK, "seed": 1 + len(answers)}
+
+    return jobs.Job("Fill", "generate", QUICK, scene.apply, then, 3), answers
+
+
+def seeds(answers: list[object]) -> list[int]:
+    return [answer["motions"][0]["seed"] for answer in answers]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("way", ["window", "blocking"])
+def test_one_answer_leads_to_the_next_request(launch: Launch, way: str) -> None:
+    scene = Scene()
+    job, answers = in_parts(scene)
+    told: list[tuple[float, str]] = []
+    if way == "blocking":
+        jobs.run_blocking(job, launch, progress=lambda fraction, message: told.append((fraction, message)))
+    else:
+        jobs.start(job, launch)
+        pump_until(lambda: told.append((job.fraction, job.message)) or job.ended)  # type: ignore[func-returns-value]
+    assert job.state is jobs.State.DONE
+    assert (seeds(answers), seeds(scene.applied)) == ([1, 2], [3])  # only the last answer is applied
+    assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
+    assert any(message.startswith("2 of 3: ") for _, message in told)
+
+
+@pytest.mark.parametrize(
+    ("fail", "code"),
+    [(UserError("bad_answer", "No motion.", "Try again."), "bad_answer"), (ZeroDivisionError(), "internal_error")],
+)
+def test_an_answer_that_leads_nowhere_ends_the_job(launch: Launch, fail: Exception, code: str) -> None:
+    scene = Scene()
+    job, _ = in_parts(scene, fail)
+    jobs.start(job, launch)
+    pump_until(lambda: job.ended)
+    assert job.state is jobs.State.FAILED
+    assert jobs.view.error is not None
+    assert jobs.view.error.code == code
+    assert not scene.applied
+    assert not jobs.busy()
+
+
+def test_what_is_shown_is_known_to_belong_to_a_request(launch: Launch) -> None:
+    scene = Scene()
+    jobs.run_blocking(scene.job(), launch)
+    assert (jobs.view.about, jobs.view.line) == ("Generate", "Done it")
+    jobs.prepare("Describe")
+    assert (jobs.view.about, jobs.view.line, jobs.view.warnings, jobs.view.job) == ("Describe", "", (), None)
+    jobs.start(scene.job(SLOW), launch)
+    jobs.prepare("Describe")  # another one is under way: it stays
+    assert jobs.busy()
+    assert jobs.view.about == "Generate"
+
+
 def test_reset_forgets_everything(launch: Launch) -> None:
     scene = Scene()
     jobs.start(scene.job(SLOW), launch)

@@ -1,0 +1,369 @@
+"""Many actions of the open file -> descriptions, rows of a report and, where asked for, their metadata.
+
+A `Run` goes on step by step, so that a window stays alive; `finish` does it all and blocks. Reading an action and
+asking the worker overlap. Nothing is written before everything is described: a run that is cancelled changes nothing,
+and one undo takes all of it back. What was described before, by this or another run, comes from the index
+(`motionindex`) as long as the action is as it was, which is also how a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import finding, jobs, metadata, preferences, rows
+from .action import has_slots
+from .described import Options, Part, Subject, conclude
+from .errors import UserError
+from .motionindex import Index
+from .playedby import Playable, bones_named, curves_of, find_character, slots_of
+from .reading import Stage
+from .results import Reference
+from .wire import encode_array
+
+TITLE = "Describe Library"
+BATCH = 32
+"""Actions in one request."""
+BATCH_FRAMES = 60_000
+"""Frames in one request, which make a message of about 21 MB; the worker takes 64."""
+MAX_FRAMES = 36_000
+"""Half an hour: longer is no action but a recording."""
+CRASHES = ("worker_crashed", "worker_silent")
+
+
+class Run:
+    """Describing actions of the open file.
+
+    Args:
+        actions: which; None for all of the file.
+        options: how.
+        file: as the rows name the file.
+        index: where descriptions are kept between runs, None for nowhere.
+
+    Attributes:
+        rows: one for each action and slot, when it is over.
+        changed: whether anything of the file was changed.
+        places: (action, slot, content key) of what was recognised, for the index.
+        fraction, message: how far it is. error: why it ended early. warnings: what else is to be said.
+    """
+
+    def __init__(
+        self,
+        actions: Iterable[bpy.types.Action] | None = None,
+        options: Options | None = None,
+        *,
+        file: str = "",
+        index: Index | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.file = file
+        self.rows: list[rows.Row] = []
+        self.changed = False
+        self.places: list[tuple[str, str, str]] = []
+        self.error: UserError | None = None
+        self.warnings: list[str] = []
+        self.ended = False
+        self._index = index
+        chosen = bpy.data.actions if actions is None else actions
+        self._subjects = [Subject(Reference.to(action)) for action in chosen]
+        self._todo = list(reversed(self._subjects))
+        self._waiting: list[tuple[Part, dict, int]] = []  # part, its motion as the wire has it, frames
+        self._alone: list[tuple[Part, dict, int]] = []  # of a batch that crashed the worker: one by one
+        self._unsaid: list[Part] = []  # described, their sentences not yet turned into vectors
+        self._job: jobs.Job | None = None
+        self._asked: list[tuple[Part, dict, int]] = []
+        model = preferences.model_in_use()
+        self._who = f"{model.name} {model.bytes}"  # a model made anew in its place is another one
+
+    @property
+    def fraction(self) -> float:
+        read = len(self._subjects) - len(self._todo)
+        behind = len(self._waiting) + len(self._alone) + len(self._asked)
+        return 1.0 if self.ended else max(read - behind, 0) / max(len(self._subjects), 1)
+
+    @property
+    def message(self) -> str:
+        if self._job is not None and self._job.fraction == 0.0 and not any(s.parts for s in self._subjects[1:]):
+            return self._job.message  # the model is being loaded
+        return f"{round(self.fraction * len(self._subjects))} of {len(self._subjects)} actions"
+
+    def step(self, seconds: float = 0.05, *, may_write: bool = True) -> bool:
+        """Go on for about so long; True when it is over. Never waits for the worker.
+
+        Args:
+            may_write: False while the file cannot take the result (a mode with an undo of its own). Reading waits, too:
+                in Edit Mode the rest pose is not what the action is played on.
+        """
+        if self.ended:
+            return True
+        try:
+            self._heard()
+            if may_write:
+                self._read_some(time.monotonic() + seconds)
+            self._ask()
+            if not (self._todo or self._waiting or self._alone or self._unsaid or self._job) and may_write:
+                self._write()
+                self.ended = True
+        except UserError as error:
+            self._give_up(error)
+        except BaseException:
+            self.cancel()
+            raise
+        return self.ended
+
+    def finish(
+        self, progress: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> list[rows.Row]:
+        """Do it all, blocking; returns the rows. Raises UserError; nothing is changed then."""
+        told: tuple[float, str] | None = None
+        try:
+            while not self.step(0.5):
+                if cancelled is not None and cancelled():
+                    self.cancel()
+                elif progress is not None and told != (self.fraction, self.message):
+                    told = (self.fraction, self.message)
+                    progress(*told)
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            self.cancel()
+        if self.error is not None:
+            raise self.error
+        return self.rows
+
+    def cancel(self) -> None:
+        """Stop; nothing is changed."""
+        if not self.ended:
+            if self._job is not None and jobs.view.job is self._job:
+                jobs.cancel()
+            self._give_up(UserError("cancelled", "Cancelled. Nothing was changed."))
+
+    def _give_up(self, error: UserError) -> None:
+        self.error, self.ended, self._job = error, True, None
+
+    # ---- reading
+
+    def _read_some(self, until: float) -> None:
+        """Read actions until the time is over or there are enough for a request."""
+        there = {action.session_uid: action for action in bpy.data.actions} if self._todo else {}
+        with contextlib.ExitStack() as stack:
+            stages: dict[str, Stage] = {}
+            while self._todo and not self._full() and time.monotonic() < until:
+                subject = self._todo.pop()
+                action = there.get(subject.action.uid)
+                if action is None:  # deleted meanwhile
+                    self._subjects.remove(subject)
+                    continue
+                try:
+                    self._recognise(subject, action, stages, stack)
+                except UserError as error:
+                    subject.parts.append(Part(action.name, error=error))
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= BATCH or sum(entry[2] for entry in self._waiting) >= BATCH_FRAMES
+
+    def _recognise(
+        self, subject: Subject, action: bpy.types.Action, stages: dict[str, Stage], stack: contextlib.ExitStack
+    ) -> None:
+        """Find out who an action is for, and take it from the index or read it. Raises UserError."""
+        metadata.check_own(action)
+        found = slots_of(action)
+        if len(found) < 2:
+            armature, slot = find_character(action, [o for o in bpy.data.objects if o.type == "ARMATURE"])
+            playables = [(Playable(action.name, slot), armature, None)]
+        else:
+            playables = [(playable, *character_of(action, playable)) for playable in found]
+        for playable, armature, error in playables:
+            part = Part(playable.name, slot_name(playable.slot), error=error)
+            subject.parts.append(part)
+            if armature is None:
+                continue
+            try:
+                self._read(part, action, playable.slot, armature, stages, stack)
+            except UserError as trouble:
+                part.error = trouble
+            except Exception as error:  # a bug of ours with one action must not cost the others
+                traceback.print_exc(file=sys.stderr)
+                part.failed = True
+                part.error = UserError(
+                    "internal_error",
+                    f"It could not be read ({type(error).__name__}: {error}).",
+                    "Please report this with the text in the system console.",
+                )
+
+    def _read(
+        self,
+        part: Part,
+        action: bpy.types.Action,
+        slot: Any,
+        armature: bpy.types.Object,
+        stages: dict[str, Stage],
+        stack: contextlib.ExitStack,
+    ) -> None:
+        scene = scene_of(armature)
+        part.key = finding.content_key(action, slot, armature, scene.render.fps / scene.render.fps_base)
+        if self._known(part):
+            return
+        stage = stages.get(armature.name_full)
+        if stage is None:
+            stage = stages[armature.name_full] = stack.enter_context(Stage(armature, scene))
+        reading = stage.read(action, slot)
+        part.span, part.frames = (reading.first, reading.last, reading.step), len(reading.joints)
+        if len(reading.joints) > MAX_FRAMES:
+            raise UserError(
+                "range_too_long", f'"{part.name}" lasts more than half an hour.', "Split it into parts, or trim it."
+            )
+        if not np.isfinite(reading.joints).all():
+            raise UserError("motion_not_finite", f'"{part.name}" has values that are no numbers.', "Check its curves.")
+        motion = {"joints": encode_array(np.asarray(reading.joints, np.float32))}
+        self._waiting.append((part, motion, len(reading.joints)))
+
+    def _known(self, part: Part) -> bool:
+        """Take a description from the index, where it has one that will do."""
+        stored = self._index.get(part.key, self._who) if self._index is not None else None
+        if stored is None:
+            return False
+        known = stored.description
+        if known.get("asked", 0) < self.options.alternatives or "span" not in known:
+            return False
+        part.description, part.model = known, dict(known.get("model") or {})
+        part.span, part.frames = tuple(known["span"]), known.get("frames")
+        return True
+
+    # ---- asking
+
+    def _ask(self) -> None:
+        """Send the next request, where there is enough for one and the worker is free."""
+        if self._job is not None or jobs.busy():
+            return
+        if self._unsaid:
+            texts = [str((part.description or {}).get("sentence", "")) for part in self._unsaid]
+            self._start("embed_text", {"texts": texts})
+        elif self._alone:
+            self._send([self._alone.pop()])
+        elif self._waiting and (self._full() or not self._todo):
+            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            self._send(batch)
+
+    def _send(self, batch: list[tuple[Part, dict, int]]) -> None:
+        self._asked = batch
+        self._start("describe", {
+            "motions": [motion for _, motion, _ in batch],
+            "alternatives": self.options.alternatives,
+            "fast": self.options.fast,
+            "embed": self._index is not None,
+        })  # fmt: skip
+
+    def _start(self, method: str, params: dict) -> None:
+        self._job = jobs.Job(TITLE, method, params, lambda reply: reply)
+        jobs.start(self._job)
+
+    def _heard(self) -> None:
+        """Take in the answer to the request under way. Raises UserError where nothing further will come."""
+        job = self._job
+        if job is None:
+            return
+        if jobs.view.job is job:
+            jobs.pump()
+        if not job.ended:
+            return
+        self._job = None
+        asked, self._asked = self._asked, []
+        if job.state is jobs.State.CANCELLED:
+            raise UserError("cancelled", "Cancelled. Nothing was changed.")
+        if job.error is not None:
+            if job.error.code not in CRASHES or job.method != "describe":
+                raise job.error
+            if len(asked) > 1:  # one of them did it: the others are not to suffer
+                self._alone += asked
+            else:
+                asked[0][0].error, asked[0][0].failed = job.error, True
+            return
+        if job.method == "describe":
+            self._described([part for part, _, _ in asked], job.outcome)
+        else:
+            self._embedded(job.outcome)
+
+    def _described(self, parts: Sequence[Part], reply: Any) -> None:
+        answers = reply.get("descriptions") if isinstance(reply, dict) else None
+        if not isinstance(answers, list) or len(answers) != len(parts):
+            raise UserError("bad_answer", "The motion model's answer holds no descriptions.", "Try again.")
+        model = reply.get("model")
+        for part, answer in zip(parts, answers, strict=True):
+            error = answer.get("error") if isinstance(answer, dict) else None
+            if isinstance(error, dict):
+                code, message = str(error.get("code") or "refused"), str(error.get("message") or "It was refused.")
+                part.error = UserError(code, message, str(error.get("remedy") or ""))
+            elif not isinstance(answer, dict):
+                raise UserError("bad_answer", "The motion model's answer holds no description.", "Try again.")
+            elif not str(answer.get("sentence") or "").strip():
+                part.error = UserError("no_words", "The model found no words for it.", "Try another model.")
+                part.failed = True
+            else:
+                about = model if isinstance(model, dict) else {}
+                part.model = {name: str(about.get(name) or "") for name in ("name", "licence")}
+                part.description = answer
+                if self._index is not None:
+                    self._unsaid.append(part)
+
+    def _embedded(self, reply: Any) -> None:
+        """Keep what was described, with its sentences' vectors."""
+        parts, self._unsaid = self._unsaid, []
+        meanings = reply.get("meanings") if isinstance(reply, dict) else None
+        if not isinstance(meanings, list) or len(meanings) != len(parts):
+            raise UserError("bad_answer", "The motion model's answer holds no vectors.", "Try again.")
+        assert self._index is not None
+        for part, meaning in zip(parts, meanings, strict=True):
+            assert part.description is not None
+            more = {"asked": self.options.alternatives, "span": part.span, "frames": part.frames, "model": part.model}
+            self._index.put(part.key, self._who, {**part.description, **more}, meaning=meaning)
+
+    # ---- writing
+
+    def _write(self) -> None:
+        """Say what becomes of each action and, where asked for, see to it."""
+        there = {action.session_uid: action for action in bpy.data.actions}
+        for subject in self._subjects:
+            action = there.get(subject.action.uid)
+            if action is not None:
+                self.places += [(action.name, part.slot, part.key) for part in subject.parts if part.key]
+                told, changed = conclude(action, subject.parts, self.options, self.file)
+                self.rows += told
+                self.changed |= changed
+
+
+def slot_name(slot: Any) -> str:
+    """What an animator knows a slot by; "" where there are none."""
+    return "" if slot is None else str(slot.name_display)
+
+
+def scene_of(armature: bpy.types.Object) -> bpy.types.Scene:
+    """A scene that the character is in, whose frame rate counts; else the current one."""
+    scenes = [bpy.context.scene, *bpy.data.scenes]
+    return next((s for s in scenes if s is not None and s.objects.get(armature.name) == armature), scenes[0])
+
+
+def character_of(action: bpy.types.Action, playable: Playable) -> tuple[bpy.types.Object | None, UserError | None]:
+    """The character that one of several slots is for: the one that plays it, else the first that has its bones."""
+    names = bones_named(curves_of(action, playable.slot))
+    able = [o for o in bpy.data.objects if o.type == "ARMATURE" and any(name in o.data.bones for name in names)]
+    able.sort(key=lambda o: (not _plays(o, action, playable.slot), -sum(name in o.data.bones for name in names)))
+    for armature in able:
+        if sum(name in armature.data.bones for name in names) >= len(names) / 2:
+            return armature, None
+    return None, UserError(
+        "no_character_for_action",
+        f'No character here has the bones that "{playable.name}" moves.',
+        "Append the character that it was made for.",
+    )
+
+
+def _plays(armature: bpy.types.Object, action: bpy.types.Action, slot: Any) -> bool:
+    data = armature.animation_data
+    return data is not None and has_slots(action) and data.action == action and data.action_slot == slot

@@ -1,0 +1,233 @@
+"""Describe many actions: preview, write, cancel. Modal in a window, blocking in background mode."""
+
+from __future__ import annotations
+
+import contextlib
+
+import bpy
+from bpy.app.handlers import persistent
+from bpy.props import BoolProperty, EnumProperty
+
+from .. import library
+from ..errors import UserError
+from .running import APPLICABLE_MODES, print_progress, redraw
+
+TICK = 0.03  # seconds between steps
+SLICE = 0.05  # seconds of each step, so that the window stays alive; reading one action takes about as long
+
+_timer: bpy.types.Timer | None = None
+
+
+class _Runs:
+    """Mixin: an operator that begins a run and sees it through."""
+
+    writes = False
+
+    def begin(self, context: bpy.types.Context) -> None:
+        """Raises UserError."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if library.busy():
+            cls.poll_message_set("A library is being described")  # type: ignore[attr-defined]
+            return False
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            self.begin(context)
+        except UserError as error:
+            library.view.error, library.view.line = error, ""
+            if error.code == "licence_not_accepted" and not bpy.app.background and context.window is not None:
+                bpy.ops.mgpt3.accept_licence("INVOKE_DEFAULT")
+                return {"CANCELLED"}
+            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            return {"CANCELLED"}
+        if bpy.app.background or context.window is None:
+            assert library.view.run is not None
+            with contextlib.suppress(UserError):  # `conclude` has it
+                library.view.run.finish(print_progress)
+            return self._end(context)
+        global _timer
+        self._run = library.view.run
+        _remove_timer()
+        _timer = context.window_manager.event_timer_add(TICK, window=context.window)
+        context.window_manager.modal_handler_add(self)  # type: ignore[arg-type]
+        redraw(context)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        run = library.view.run
+        if run is None or run is not self._run:  # a reset came between
+            _remove_timer()
+            return {"CANCELLED"}
+        if event.type == "ESC" and event.value == "PRESS":
+            run.cancel()
+        elif event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        before = (run.fraction, run.message)
+        try:
+            over = run.step(SLICE, may_write=context.mode in APPLICABLE_MODES)
+        except Exception:  # a bug of ours: Blender tells of it, and the next run can begin
+            library.reset()
+            _remove_timer()
+            raise
+        if before != (run.fraction, run.message):
+            redraw(context)
+        if not over:
+            return {"PASS_THROUGH"}
+        _remove_timer()
+        return self._end(context)
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender takes the operator away: a file is loaded, the window closed."""
+        library.reset()
+        _remove_timer()
+
+    def _end(self, context: bpy.types.Context) -> set[str]:
+        run = library.view.run
+        error = library.conclude(context)
+        redraw(context)
+        changed = self.writes and run is not None and getattr(run, "changed", False)
+        if error is not None and error.code == "cancelled":
+            self.report({"INFO"}, str(error))  # type: ignore[attr-defined]
+        elif error is not None:
+            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+        else:
+            self.report({"INFO"}, library.view.line)  # type: ignore[attr-defined]
+        return {"FINISHED"} if changed or error is None else {"CANCELLED"}
+
+
+class MGPT3_OT_library_preview(_Runs, bpy.types.Operator):
+    """Describe the actions and show what would be written. Nothing is changed"""
+
+    bl_idname = "mgpt3.library_preview"
+    bl_label = "Preview"
+    bl_options = {"INTERNAL"}
+
+    resume: BoolProperty(
+        name="Resume",
+        description="Go on where the last preview of this library was stopped",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
+    scope: EnumProperty(
+        name="Scope",
+        description="Which actions are described",
+        items=[("PANEL", "As in the Panel", "What the panel says"), (library.SELECTED, "Selected", "Selected actions")],
+        default="PANEL",
+        options={"SKIP_SAVE"},
+    )
+
+    def begin(self, context: bpy.types.Context) -> None:
+        if self.scope != "PANEL":
+            context.scene.mgpt3_library.scope = self.scope
+        library.start(context, write=False, resume=self.resume)
+
+
+class MGPT3_OT_library_write(_Runs, bpy.types.Operator):
+    """Write the ticked descriptions. In this file one undo takes them back; other files are replaced as a whole"""
+
+    bl_idname = "mgpt3.library_write"
+    bl_label = "Write Descriptions"
+    bl_options = {"UNDO", "INTERNAL"}
+    writes = True
+
+    resume: BoolProperty(
+        name="Resume",
+        description="Go on where writing to this library was stopped",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
+
+    def begin(self, context: bpy.types.Context) -> None:
+        library.start(context, write=True, resume=self.resume)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        settings = context.scene.mgpt3_library
+        if settings.scope not in (library.LIBRARY, library.FOLDER):
+            return self.execute(context)
+        ticked = [row.file for row in context.window_manager.mgpt3_library_rows if row.use]
+        words = f"{len(ticked)} descriptions into {len(set(ticked))} files. Undo does not reach other files."
+        return context.window_manager.invoke_confirm(
+            self, event, title="Write Descriptions", message=words, confirm_text="Write"
+        )
+
+
+class MGPT3_OT_library_cancel(bpy.types.Operator):
+    """Stop describing. What is done in a library stays done, and Resume goes on from there"""
+
+    bl_idname = "mgpt3.library_cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return library.busy()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        library.stop()  # the operator that is under way takes in the end
+        return {"FINISHED"}
+
+
+class MGPT3_OT_library_tick(bpy.types.Operator):
+    """Tick all descriptions that would change something, or none"""
+
+    bl_idname = "mgpt3.library_tick"
+    bl_label = "Tick"
+    bl_options = {"INTERNAL"}
+
+    on: BoolProperty(name="On", description="Tick instead of untick", default=True, options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        for row in context.window_manager.mgpt3_library_rows:
+            row.use = self.on and row.status in ("described", "kept")
+        return {"FINISHED"}
+
+
+def _remove_timer() -> None:
+    """One left behind keeps Blender from quitting."""
+    global _timer
+    if _timer is not None:
+        with contextlib.suppress(ReferenceError, RuntimeError):  # it went with its window
+            bpy.context.window_manager.event_timer_remove(_timer)
+        _timer = None
+
+
+def _in_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
+    self.layout.separator()
+    self.layout.operator("mgpt3.library_preview", text="Describe Selected Actions").scope = library.SELECTED
+
+
+classes = (MGPT3_OT_library_preview, MGPT3_OT_library_write, MGPT3_OT_library_cancel, MGPT3_OT_library_tick)
+_MENUS = ("ASSETBROWSER_MT_context_menu",)
+
+
+@persistent
+def _after_load(*_: object) -> None:
+    """The table was about the file that is gone."""
+    library.reset()
+    bpy.context.window_manager.mgpt3_library_rows.clear()
+
+
+def register() -> None:
+    bpy.app.handlers.load_post.append(_after_load)
+    for name in _MENUS:
+        menu = getattr(bpy.types, name, None)
+        if menu is not None:
+            menu.append(_in_menu)
+
+
+def unregister() -> None:
+    library.reset()
+    _remove_timer()
+    if _after_load in bpy.app.handlers.load_post:
+        bpy.app.handlers.load_post.remove(_after_load)
+    for name in _MENUS:
+        menu = getattr(bpy.types, name, None)
+        if menu is not None:
+            menu.remove(_in_menu)

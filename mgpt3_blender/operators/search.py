@@ -1,0 +1,250 @@
+"""Search: find actions by what they show, take them, describe what is not described. Blocking in background mode."""
+
+from __future__ import annotations
+
+import contextlib
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from .. import search, taking, transfer
+from ..errors import UserError
+from ..generate import find_character
+from ..properties_search import FILE, LIBRARIES
+from .running import APPLICABLE_MODES, print_progress, redraw
+
+TICK = 0.05  # seconds between steps
+SLICE = 0.04  # seconds of each step, so that the window stays alive
+
+_timer: bpy.types.Timer | None = None
+
+
+class _Runs:
+    """Mixin: an operator that begins a search or indexing and sees it through. Nothing of the file is changed."""
+
+    bl_options = {"INTERNAL"}
+
+    def begin(self, context: bpy.types.Context) -> None:
+        """Raises UserError."""
+        raise NotImplementedError
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if search.busy():
+            cls.poll_message_set("A search is under way")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            self.begin(context)
+        except UserError as error:
+            if error.code == "licence_not_accepted" and not bpy.app.background and context.window is not None:
+                search.view.error = error
+                bpy.ops.mgpt3.accept_licence("INVOKE_DEFAULT")
+                return {"CANCELLED"}
+            return _report(self, error)  # type: ignore[arg-type]
+        run = search.view.run
+        assert run is not None
+        if bpy.app.background or context.window is None:
+            try:
+                run.finish(print_progress)
+            except UserError:  # `conclude` has it
+                pass
+            except KeyboardInterrupt:
+                run.cancel()
+            return self._end(context)
+        global _timer
+        self._run = run
+        _remove_timer()
+        _timer = context.window_manager.event_timer_add(TICK, window=context.window)
+        context.window_manager.modal_handler_add(self)  # type: ignore[arg-type]
+        redraw(context)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        run = search.view.run
+        if run is None or run is not self._run:  # a reset came between
+            _remove_timer()
+            return {"CANCELLED"}
+        if event.type == "ESC" and event.value == "PRESS":
+            run.cancel()
+        elif event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        if isinstance(run, search.Indexing) and context.mode not in APPLICABLE_MODES:
+            return {"PASS_THROUGH"}  # a rig in Edit Mode stands still: it goes on afterwards
+        over = run.step(SLICE)
+        search.show(context.window_manager)
+        redraw(context)
+        if not over:
+            return {"PASS_THROUGH"}
+        _remove_timer()
+        return self._end(context)
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender takes the operator away: a file is loaded, the window closed."""
+        search.stop()
+        _remove_timer()
+
+    def _end(self, context: bpy.types.Context) -> set[str]:
+        error = search.conclude(context.window_manager)
+        redraw(context)
+        if error is None:
+            self.report({"INFO"}, search.summary())  # type: ignore[attr-defined]
+            return {"FINISHED"}
+        self.report({"INFO" if error.code == "cancelled" else "ERROR"}, str(error))  # type: ignore[attr-defined]
+        return {"CANCELLED"}
+
+
+class MGPT3_OT_search(_Runs, bpy.types.Operator):
+    """Find the actions that show what is typed, by meaning, not by name"""
+
+    bl_idname = "mgpt3.search"
+    bl_label = "Search"
+
+    def begin(self, context: bpy.types.Context) -> None:
+        search.start(context.scene.mgpt3_search.wanted(context))
+
+
+class MGPT3_OT_search_index(_Runs, bpy.types.Operator):
+    """Describe the actions that the search does not know yet. Nothing is written to any file"""
+
+    bl_idname = "mgpt3.search_index"
+    bl_label = "Index"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
+            return False
+        return super().poll(context)
+
+    def begin(self, context: bpy.types.Context) -> None:
+        settings = context.scene.mgpt3_search
+        files = search.unseen(settings.folders(context)) if settings.scope != FILE else []
+        search.start_indexing(settings.scope != LIBRARIES, files, jobs=context.scene.mgpt3_library.jobs)
+
+    def _end(self, context: bpy.types.Context) -> set[str]:
+        ended = super()._end(context)
+        if ended == {"FINISHED"} and context.scene.mgpt3_search.query.strip():
+            line = search.view.line  # what was described, and what failed, stays shown beside what is found now
+            with contextlib.suppress(RuntimeError):  # it cannot be searched now: the panel says why
+                bpy.ops.mgpt3.search("INVOKE_DEFAULT")
+            search.view.line = line
+        return ended
+
+
+class MGPT3_OT_search_cancel(bpy.types.Operator):
+    """Stop searching or describing. What is described by then stays known"""
+
+    bl_idname = "mgpt3.search_cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        search.stop()
+        return {"FINISHED"}
+
+
+class MGPT3_OT_search_take(bpy.types.Operator):
+    """Let the character play the chosen action; one that is in another file is appended or linked first"""
+
+    bl_idname = "mgpt3.search_take"
+    bl_label = "Assign"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    assign: BoolProperty(
+        name="Assign",
+        description="Let the character play it. Off: only bring it into this file",
+        default=True,
+        options={"SKIP_SAVE"},
+    )
+    retarget: BoolProperty(
+        name="Retarget",
+        description="Put the motion on a character with another rig, as a new action from the current frame on",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        found = search.chosen(context.window_manager)
+        if properties.retarget:
+            return "Put the motion on the character, whose rig is another, as a new action from the current frame on"
+        if not properties.assign:
+            return "Bring the chosen action into this file, without letting anybody play it"
+        if found is None or not found.file:
+            return "Let the character play the chosen action. The action it plays now stays in the file"
+        return "Bring the chosen action into this file and let the character play it"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")
+            return False
+        if search.chosen(context.window_manager) is None:
+            cls.poll_message_set("Choose a motion in the list first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        scene = context.scene
+        character = find_character(scene, scene.mgpt3.character, context.view_layer.objects.active)
+        found = search.chosen(context.window_manager)
+        assert found is not None
+        try:
+            if self.retarget and character is not None:
+                outcome = transfer.transfer(found, character, scene, scene.mgpt3_rig.options(scene.mgpt3.clean_feet))
+            else:
+                outcome = taking.take(found, character, assign=self.assign, link=scene.mgpt3_search.link)
+        except UserError as error:
+            return _report(self, error)
+        search.view.error, search.view.line = None, outcome.line
+        self.report({"INFO"}, outcome.line)
+        redraw(context)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_search_library(bpy.types.Operator):
+    """Search this asset library, or leave it out"""
+
+    bl_idname = "mgpt3.search_library"
+    bl_label = "Search Library"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    library: StringProperty(name="Library", description="Name of the asset library", options={"SKIP_SAVE"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        settings = context.scene.mgpt3_search
+        settings.choose(self.library, not settings.chosen(self.library))
+        return {"FINISHED"}
+
+
+def _report(operator: bpy.types.Operator, error: UserError) -> set[str]:
+    """Tell an error where the user looks: in this panel, not in the one above."""
+    if error.code != "busy":
+        search.view.error = error
+    operator.report({"ERROR"}, str(error))
+    return {"CANCELLED"}
+
+
+def _remove_timer() -> None:
+    """One left behind keeps Blender from quitting."""
+    global _timer
+    if _timer is not None:
+        with contextlib.suppress(ReferenceError, RuntimeError):  # it went with its window
+            bpy.context.window_manager.event_timer_remove(_timer)
+        _timer = None
+
+
+classes = (
+    MGPT3_OT_search,
+    MGPT3_OT_search_index,
+    MGPT3_OT_search_cancel,
+    MGPT3_OT_search_take,
+    MGPT3_OT_search_library,
+)
+
+
+def unregister() -> None:
+    _remove_timer()
