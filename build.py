@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -42,13 +43,14 @@ EXAMPLES = """examples:
   python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
   python3.11 build.py measure model --model compact --data BUNDLE.npz ...   all figures; --help after it for more
   python3.11 build.py measure gaps BUNDLE_DIR   gaps cut into real motion and filled; --help after it for more
+  python3.11 build.py measure captions BUNDLE_DIR   captions against people's, on rigs, and their speed
   python3.11 build.py measure rigs DIR --motion FILE.bvh ...   every rig of a folder with a rigs.json, through Blender
   python3.11 build.py train compact --data BUNDLE.npz   autoencoder, compact, stage1..3, matcher or ablation
   python3.11 build.py train stage1 --help   everything after `train` goes to the core
 """
 
 
-FORWARDED = ("model", "rigs", "gaps")
+FORWARDED = ("model", "rigs", "gaps", "captions")
 """Measures that read their own arguments, run where the caller is."""
 
 
@@ -152,7 +154,9 @@ def remedy(output: str) -> str:
 
 def core_environment() -> Environment:
     # torch in a call of its own: resolved together with the rest, another build of it can be pulled in.
-    names = ("core/requirements.txt", "core/requirements-smplx.txt", "tests/requirements.txt")
+    # Ray, too, is for the tests' sake: 79 MB to fetch, 240 MB on disk, about ten seconds.
+    extras = ("core/requirements-smplx.txt", "core/requirements-ray.txt")
+    names = ("core/requirements.txt", *extras, "tests/requirements.txt")
     files = tuple(word for name in names for word in ("-r", name))
     return Environment("core", ((pin("torch"),), files), "import numpy, safetensors, scipy, torch, transformers")
 
@@ -344,12 +348,17 @@ def command_zip(options: argparse.Namespace) -> int:
 # --- demo, measure, train
 
 
+def module_environment(core_python: Path) -> dict[str, str]:
+    """The process environment in which modules of the core and of the add-on run, the core at the add-on's service."""
+    environment = {**child_environment(core_python), "PYTHONPATH": str(ROOT)}
+    environment.setdefault("BLENDER_USER_RESOURCES", str(ROOT / ".envs" / "blender-user"))
+    return environment
+
+
 def in_blender(module: str, arguments: list[str]) -> int:
     """Run a module of the add-on beside bpy 4.5, the core at its service; relative paths are the caller's."""
     core, python = core_environment().ensure(), blender_environment("4.5").ensure()
-    environment = {**child_environment(core), "PYTHONPATH": str(ROOT)}
-    environment.setdefault("BLENDER_USER_RESOURCES", str(ROOT / ".envs" / "blender-user"))
-    return subprocess.call([str(python), "-u", "-m", module, *arguments], env=environment)
+    return subprocess.call([str(python), "-u", "-m", module, *arguments], env=module_environment(core))
 
 
 def command_demo(options: argparse.Namespace) -> int:
@@ -361,8 +370,7 @@ def command_demo(options: argparse.Namespace) -> int:
 def in_core(arguments: list[str]) -> int:
     """Run a command of the core in its own environment; relative paths are the caller's."""
     core = core_environment().ensure()
-    environment = {**child_environment(core), "PYTHONPATH": str(ROOT)}
-    return subprocess.call([str(core), "-u", "-m", "core", *arguments], env=environment)
+    return subprocess.call([str(core), "-u", "-m", "core", *arguments], env=module_environment(core))
 
 
 def command_measure(options: argparse.Namespace) -> int:
@@ -372,6 +380,9 @@ def command_measure(options: argparse.Namespace) -> int:
         return in_blender("mgpt3_blender.measure_rigs", options.arguments)
     if options.what == "gaps":
         return in_core(["gaps", *options.arguments])
+    if options.what == "captions":  # its part in Blender is a command that the core starts: it reads the arguments
+        blender = [] if {"-h", "--help"} & set(options.arguments) else captions_on_rigs()
+        return in_core(["captions", *options.arguments, *blender])
     what, target = options.what, options.json.resolve() if options.json else None
     into = [f"--json={target}"] if target else []
     places = [str(path.resolve()) for path in options.paths]
@@ -383,6 +394,12 @@ def command_measure(options: argparse.Namespace) -> int:
         needed = "the folder of the recordings: DIR" if what == "parity" else "joint bundles: NAME_joints.npz"
         parser().error(f"measure {what} needs {needed}")
     return in_core([what, *(["--data"] if what == "sampling" else []), *places, *into])
+
+
+def captions_on_rigs() -> list[str]:
+    """The option that names the command for captions of clips put on rigs."""
+    python = blender_environment("4.5").ensure()
+    return ["--blender", json.dumps([str(python), "-u", "-m", "mgpt3_blender.measure_captions"])]
 
 
 def command_train(options: argparse.Namespace) -> int:
@@ -412,7 +429,7 @@ def parser() -> argparse.ArgumentParser:
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
     kinds = ["speed", "parity", "sampling", *FORWARDED]
-    measure.add_argument("what", choices=kinds, help="see README; model, rigs and gaps have options of their own")
+    measure.add_argument("what", choices=kinds, help="see README; some have options of their own")
     measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")
     measure.set_defaults(run=command_measure, arguments=[])

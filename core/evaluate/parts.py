@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from core.errors import CoreError
-from core.evaluate import drawing, wording
+from core.evaluate import captions_bert, drawing, wording
 from core.evaluate.physical import bone_error, foot_slide, jerk
 from core.evaluate.poses import accel, ade_fde, blend, distance, hold, pa_mpjpe, relative
 from core.evaluate.study import Study
@@ -66,13 +66,14 @@ def captions(study: Study) -> None:
     rows = study.captioned
     said = drawing.describe(study.model, study.latents[rows.tolist()])
     place = {int(i): k for k, i in enumerate(rows)}
-    if study.encoder is None:
+    judge = None if study.encoder is None else captions_bert.bundled(study.encoder)
+    if judge is None:
         study.say("captions: no sentence encoder, so no BERTScore")
     for group, members in study.groups.items():
         own = [i for i in members.tolist() if i in place]
         if own:
             references = [study.clips[i].captions for i in own]
-            figures = wording.scores([said[place[i]] for i in own], references, study.encoder)
+            figures = wording.scores([said[place[i]] for i in own], references, judge)
             study.add("captions", group, "greedy", **figures)
 
 

@@ -19,8 +19,18 @@ TITLES: dict[str, tuple[str, str]] = {
     "reconstruction": ("Reconstruction", "global, and relative to the root: mean (and median) over clips; MPJPE "
                        "(root aligned), PA-MPJPE (aligned a frame) and ACCEL (mm a frame^2): mean over frames; jerk "
                        "against real; slide: of feet that really stand, mm a frame; bone: difference of bone lengths"),
-    "captions": ("Captions", "of the real clips against all their captions; _tok: lower-cased, without punctuation; "
-                 "exact: share that is one of the references, word for word"),
+    "captions": ("Captions", "of the real clips against all their captions; _tok: both as HumanML3D's tokens, without "
+                 "tense and plural; _cross: only the references so; exact: share that is one of the references, word "
+                 "for word"),
+    "wording": ("Words", "against all captions of each clip; tokenised: both as HumanML3D's tokens, without tense and "
+                "plural; exact: share that is one of the references, word for word"),
+    "matching": ("Text and motion, by the matcher", "R@k: share of captions whose own motion is among the k nearest of "
+                 "a group (size in the last column); MM-Dist: distance of unit vectors, 0 to 2"),
+    "named sides": ("Left and right, by the references", "share of sentences that name the side their references name "
+                    "of the same thing (arm, leg, way), and how many could be compared"),
+    "actions": ("Action words", "verbs of core/captions/tags.json. same: share of sentences with just the actions of "
+                "one of their references; hit: with one of them at least; precision, recall, f1: with the nearest "
+                "reference; count: clips whose captions name an action"),
     "prediction": ("Prediction from the first fifth", "metres; ade, fde: mean distance of a joint, over frames and in "
                    "the last one; _root: with both roots at the origin; _flat: the official form, L2 norm of a "
                    "frame's 66 numbers"),
@@ -31,7 +41,8 @@ TITLES: dict[str, tuple[str, str]] = {
 """Part -> title, what its columns are."""
 
 WIDE = 118
-SHARES = {"r1", "r2", "r3", "limb", "turn", "step", "kept", "first", "first_10", "exact"}
+SHARES = {"r1", "r2", "r3", "limb", "turn", "step", "kept", "first", "first_10", "exact", "same", "hit",
+          "precision", "recall", "f1"}  # fmt: skip
 WHOLE = {"limb_count", "turn_count", "step_count", "count"}
 ORDER = ("limb", "limb_count", "turn", "turn_count", "step", "step_count")
 
@@ -44,7 +55,7 @@ def number(name: str, value: list[float | None] | None) -> str:
     if name in WHOLE:
         return f"{mean:.0f}"
     places = 3 if name in SHARES or name.startswith(("bleu", "rouge", "bert", "fid", "ade", "fde", "mm_dist")) else 2
-    places = 3 if name in ("diversity", "multimodality", "jerk_ratio", "cider", "cider_tok") else places
+    places = 3 if name in ("diversity", "multimodality", "jerk_ratio") or name.startswith("cider") else places
     places = 1 if name in ("jerk", "group", "mean_rank", "median_rank") or name.endswith("_mm") else places
     places = 2 if name in ("bone_mm", "slide_mm") else places
     return f"{mean:.{places}f}" + ("" if not half else f"±{half:.{places}f}")
@@ -89,9 +100,12 @@ def report(figures: Figures, clips: dict[str, int]) -> str:
     return "\n".join(table(part, figures[part], clips) for part in TITLES if part in figures)
 
 
-def wanted_text(found: list[Check]) -> str:
+WANTED = "Wanted of the compact model (test splits of CMU, ACCAD, HDM05, Bandai)"
+
+
+def wanted_text(found: list[Check], title: str = WANTED) -> str:
     """Which of the wanted figures hold."""
-    lines = ["", "Wanted of the compact model (test splits of CMU, ACCAD, HDM05, Bandai)"]
+    lines = ["", title]
     for c in found:
         bound = " and ".join(f"{sign} {b:g}" for sign, b in ((">=", c.least), ("<=", c.most)) if b is not None)
         lines.append(f"    {'holds ' if c.holds else 'BROKEN'}  {c.what:<72}{c.value:10.3f}   {bound}")

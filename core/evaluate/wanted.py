@@ -1,11 +1,17 @@
-"""What the project wants of its compact model on the test splits, and whether a measurement shows it."""
+"""What the project wants of its compact model and of its captions, and whether a measurement shows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from core.evaluate.captions_told import CORRECTED, GREEDY
 from core.evaluate.study import ALL, BANDAI, REST
+
+SAME = 0.95
+"""Share of captions that stay the same when the motion has been put on a rig and read back."""
+LIBRARY_SECONDS = 60.0
+"""For 1,000 motions of five seconds on two cores, compact model."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +84,24 @@ def checks(figures: dict[str, Any], groups: list[str]) -> list[Check]:
         want(f"captions, {group}: BLEU-4", get("captions", group, "greedy", "bleu4"), least=least)
     want("paraphrases: median rank", get("paraphrases", "prompts", "paraphrase", "median_rank"), most=15)
     return found
+
+
+def captions_checks(found: dict[str, Any], groups: list[str], compact: bool) -> list[Check]:
+    """The bounds of `build.py measure captions` that its figures say something about.
+
+    Args:
+        found: what core/evaluate/captions.py gathers: "figures", "speed", "blender", each where it was measured.
+        groups: of sources. compact: whether the model is of the compact kind, the only one with a bound on time.
+    """
+    out: list[Check] = []
+    whole = ALL if ALL in groups else (groups[0] if groups else "")
+    sides = found.get("figures", {}).get("named sides", {}).get(whole, {})
+    if GREEDY in sides and CORRECTED in sides:
+        before, after = (sides[row]["kept"][0] * sides[row]["count"][0] for row in (GREEDY, CORRECTED))
+        out.append(Check("sides, by the references: sentences won by correcting", after - before, 0, None))
+    if "speed" in found and compact:
+        each = found["speed"]["seconds"] / found["speed"]["motions"]
+        out.append(Check("1,000 motions of 5 s described, s", 1000 * each, None, LIBRARY_SECONDS))
+    for row in found.get("blender", {}).get("rows", []):
+        out.append(Check(f"captions that stay the same on {row['rig']}", float(row["same"]), SAME, None))
+    return out

@@ -1,49 +1,78 @@
-"""Figures of captions against references: BLEU, ROUGE-L, CIDEr-D, BERTScore.
+"""Figures of captions against references, by the field's packages: BLEU, ROUGE-L, CIDEr, BERTScore.
 
-Every figure is given twice: "raw", the sentences as they are (BLEU by sacrebleu's own 13a tokens, the others split at
-spaces), and "tokenised", lower-cased and without punctuation.
+Every figure is given three times. Raw: the sentences as they are (BLEU by sacrebleu's own 13a tokens, the others split
+at spaces); this is what MotionGPT reports. "_tok": both sides as HumanML3D's tokens, which leave out tense and plural;
+this is what TM2T reports. "_cross": the sentence as it is, the references as tokens; this is what is compared where
+references are taken from HumanML3D's token column and the model writes English. The three are not comparable.
 
-BLEU: sacrebleu, the whole set at once. ROUGE-L: rouge-score, F1, the best reference. CIDEr-D (Vedantam et al., CVPR
-2015): written here, because the one package with it is a hundred megabytes of Java; times 10 as in COCO's code, with
-which it agrees to 1e-9. BERTScore (Zhang et al., ICLR 2020): F1 of greedy token matches by the bundled sentence
-encoder, without idf and baseline, so not comparable with scores by other models.
+BLEU: sacrebleu, the whole set at once. ROUGE-L: rouge-score, F1, the best reference. CIDEr: pycocoevalcap's `Cider`,
+which is CIDEr-D (Vedantam et al., CVPR 2015) times 10; it is plain Python, and the Java files its package is full of
+are for other figures. BERTScore: core/evaluate/captions_bert.py.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-SIGMA = 6.0
-"""Of CIDEr-D's penalty on a difference in length, words."""
+FORMS = ("", "_tok", "_cross")
+"""What the names of raw, tokenised and crossed figures end in."""
+FIGURES = ("bleu1", "bleu4", "rouge_l", "cider", "bertscore")
 
 
 def tokenised(text: str) -> str:
-    """Lower case, no punctuation, one space between words."""
-    return " ".join(re.sub(r"[^\w\s]", "", text.lower()).split())
+    """A sentence as HumanML3D's token column would have it: words only, lower case, nouns and verbs as lemmas.
+
+    Guo et al. asked a tagger (spaCy) which words are nouns and verbs; here a word of that shape is one, by the lemmas
+    of the lemminflect package: "a person's hands are waving left" -> "a person hand are wave left".
+    """
+    return " ".join(_lemma(w) for w in re.findall(r"[^\W\d_]+", re.sub(r"'s\b|-", "", text.lower())))
 
 
-def scores(said: Sequence[str], references: Sequence[Sequence[str]], encoder: Any = None) -> dict[str, float]:
-    """All figures: name -> value; names of the tokenised form end in "_tok".
+@lru_cache(maxsize=50_000)
+def _lemma(word: str) -> str:
+    import lemminflect
+
+    found = lemminflect.getAllLemmas(word)
+    if word == "left" or "AUX" in found:  # HumanML3D keeps the side; "is" and "does" are neither noun nor verb to spaCy
+        return word
+    own = any(lemmas[0] == word for lemmas in found.values())
+    if own and not word.endswith(("s", "ing")):  # "ground" is a word as it stands; "moves" and "moving" are seldom one
+        return word
+    for kind in ("VERB", "NOUN"):
+        if kind in found:
+            return str(found[kind][0])
+    return word
+
+
+def scores(
+    said: Sequence[str],
+    references: Sequence[Sequence[str]],
+    judge: Any = None,
+    tokens: Sequence[Sequence[str]] | None = None,
+) -> dict[str, float]:
+    """All figures: name -> value; the end of a name says the form.
 
     Args:
         said: one sentence a clip. references: its references, at least one each.
-        encoder: a `core.language.sentence.SentenceEncoder`; without one there is no BERTScore.
+        judge: a `core.evaluate.captions_bert.BertScore`; without one there is no BERTScore.
+        tokens: the references tokenised by their source, where it brings that; else `tokenised` does it.
     """
+    short = [tokenised(t) for t in said]
+    plain = [list(ts) for ts in references]
+    cut = [list(ts) for ts in tokens] if tokens is not None else [[tokenised(t) for t in ts] for ts in references]
     out: dict[str, float] = {}
-    for suffix, form in (("", str), ("_tok", tokenised)):
-        s, r = [form(t) for t in said], [[form(t) for t in ts] for ts in references]
-        out[f"bleu1{suffix}"] = bleu(s, r, 1, tokens="none" if suffix else "13a")
-        out[f"bleu4{suffix}"] = bleu(s, r, 4, tokens="none" if suffix else "13a")
-        out[f"rouge_l{suffix}"] = rouge_l(s, r)
-        out[f"cider{suffix}"] = cider(s, r)
-        if encoder is not None:
-            out[f"bertscore{suffix}"] = bert_score(s, r, encoder)
+    for form, s, r in zip(FORMS, (list(said), short, list(said)), (plain, cut, cut), strict=True):
+        out[f"bleu1{form}"] = bleu(s, r, 1, tokens="none" if form == "_tok" else "13a")
+        out[f"bleu4{form}"] = bleu(s, r, 4, tokens="none" if form == "_tok" else "13a")
+        out[f"rouge_l{form}"] = rouge_l(s, r)
+        out[f"cider{form}"] = cider(s, r)
+        if judge is not None:
+            out[f"bertscore{form}"] = judge.score(s, r)
     out["exact"] = float(np.mean([s in r for s, r in zip(said, references, strict=True)]))
     return out
 
@@ -76,56 +105,7 @@ def rouge_l(said: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
 def cider(said: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """CIDEr-D, 0 to 10; the references themselves say how telling each n-gram is, so a small set has a coarse idea."""
-    grams = [[_ngrams(t) for t in ts] for ts in references]
-    frequency: Counter[tuple[str, ...]] = Counter()
-    for clip in grams:
-        frequency.update({g for counts in clip for g in counts})
-    total = math.log(len(references))
-    each = []
-    for sentence, clip in zip(said, grams, strict=True):
-        own = _weighted(_ngrams(sentence), frequency, total)
-        each.append(np.mean([_cider_pair(own, _weighted(r, frequency, total)) for r in clip]))
-    return float(10 * np.mean(each))
+    from pycocoevalcap.cider.cider import Cider
 
-
-def _ngrams(text: str) -> Counter[tuple[str, ...]]:
-    words = text.split()
-    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
-
-
-_Weighted = tuple[list[dict[tuple[str, ...], float]], list[float], int]
-"""For each n: weight of every n-gram, and their norm; then the number of words."""
-
-
-def _weighted(counts: Counter[tuple[str, ...]], frequency: Counter[tuple[str, ...]], total: float) -> _Weighted:
-    weights: list[dict[tuple[str, ...], float]] = [{}, {}, {}, {}]
-    for gram, count in counts.items():
-        weights[len(gram) - 1][gram] = count * (total - math.log(max(1, frequency[gram])))
-    norms = [math.sqrt(sum(w * w for w in part.values())) for part in weights]
-    return weights, norms, sum(c for g, c in counts.items() if len(g) == 1)
-
-
-def _cider_pair(said: _Weighted, reference: _Weighted) -> float:
-    out = 0.0
-    for own, norm, other, other_norm in zip(said[0], said[1], reference[0], reference[1], strict=True):
-        if norm and other_norm:
-            out += sum(min(w, other[g]) * other[g] for g, w in own.items() if g in other) / (norm * other_norm)
-    return out / 4 * math.exp(-((said[2] - reference[2]) ** 2) / (2 * SIGMA**2))
-
-
-def bert_score(said: Sequence[str], references: Sequence[Sequence[str]], encoder: Any) -> float:
-    """Mean F1 of greedy token matches with the best reference, -1 to 1."""
-    texts = sorted({*said, *(t for r in references for t in r)})
-    states, real = encoder.tokens(texts)
-    states = states / states.norm(dim=-1, keepdim=True)
-    rows = {t: states[i, : int(real[i].sum())][1:-1].numpy() for i, t in enumerate(texts)}  # no [CLS], no [SEP]
-
-    def f1(a: np.ndarray, b: np.ndarray) -> float:
-        if not len(a) or not len(b):  # nothing was said, or nothing that is a token
-            return 0.0
-        similar = a @ b.T
-        precision, recall = similar.max(1).mean(), similar.max(0).mean()
-        return float(2 * precision * recall / (precision + recall))
-
-    each = [max(f1(rows[s], rows[t]) for t in r) for s, r in zip(said, references, strict=True)]
-    return float(np.mean(each))
+    score, _ = Cider().compute_score(dict(enumerate(map(list, references))), {i: [s] for i, s in enumerate(said)})
+    return float(score)
