@@ -26,6 +26,7 @@ from .motionindex import Index
 from .playedby import Playable, bones_named, curves_of, find_character, slots_of
 from .reading import Stage
 from .results import Reference
+from .steps import see_through
 from .wire import encode_array
 
 TITLE = "Describe Library"
@@ -122,19 +123,7 @@ class Run:
         self, progress: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
     ) -> list[rows.Row]:
         """Do it all, blocking; returns the rows. Raises UserError; nothing is changed then."""
-        told: tuple[float, str] | None = None
-        try:
-            while not self.step(0.5):
-                if cancelled is not None and cancelled():
-                    self.cancel()
-                elif progress is not None and told != (self.fraction, self.message):
-                    told = (self.fraction, self.message)
-                    progress(*told)
-                time.sleep(0.01)
-        except KeyboardInterrupt:
-            self.cancel()
-        if self.error is not None:
-            raise self.error
+        see_through(self, progress, cancelled)
         return self.rows
 
     def cancel(self) -> None:

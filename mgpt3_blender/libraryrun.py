@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from .described import Options
 from .errors import UserError
 from .librarypool import Done, Fleet, Pool, Told
 from .motionindex import stamp_of
+from .steps import see_through
 
 JOBS, MAX_JOBS = 2, 64
 COMMAND = "describe-child"
@@ -131,19 +131,7 @@ class LibraryRun:
         self, progress: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
     ) -> list[rows.Row]:
         """Do it all, blocking; returns the rows. Raises UserError; what is described by then stays described."""
-        told: tuple[float, str] | None = None
-        try:
-            while not self.step():
-                if cancelled is not None and cancelled():
-                    self.cancel()
-                elif progress is not None and told != (self.fraction, self.message):
-                    told = (self.fraction, self.message)
-                    progress(*told)
-                time.sleep(0.05)
-        except KeyboardInterrupt:
-            self.cancel()
-        if self.error is not None:
-            raise self.error
+        see_through(self, progress, cancelled, pause=0.05)
         return self.rows
 
     def cancel(self) -> None:

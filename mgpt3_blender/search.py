@@ -228,6 +228,12 @@ def stop() -> None:
         view.run.cancel()
 
 
+def abandon() -> None:
+    """Cancel what is under way and forget it: nobody is there to take in its end."""
+    stop()
+    view.run = None
+
+
 def reset() -> None:
     """Forget everything: another file is being loaded, or the add-on goes."""
     stop()

@@ -8,7 +8,6 @@ library files the index does not know. What is found is shown as soon as there a
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from . import blendfiles, finding, jobs
 from .errors import UserError
 from .motionindex import Place, file_name, stamp_of
 from .ranking import Entries, phrase, search
+from .steps import see_through
 from .thisfile import census
 
 TITLE = "Search"
@@ -179,14 +179,7 @@ class Search:
         self, progress: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
     ) -> Answer:
         """Do it all, blocking. Raises UserError."""
-        while not self.step(0.5):
-            if cancelled is not None and cancelled():
-                self.cancel()
-            elif progress is not None:
-                progress(self.fraction, self.message)
-            time.sleep(0.005)
-        if self.error is not None:
-            raise self.error
+        see_through(self, progress, cancelled, pause=0.005)
         assert self.answer is not None
         return self.answer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
@@ -10,22 +10,15 @@ from bpy.props import BoolProperty, EnumProperty
 
 from .. import library
 from ..errors import UserError
-from .running import APPLICABLE_MODES, print_progress, redraw
-
-TICK = 0.03  # seconds between steps
-SLICE = 0.05  # seconds of each step, so that the window stays alive; reading one action takes about as long
-
-_timer: bpy.types.Timer | None = None
+from .running import APPLICABLE_MODES, redraw
+from .stepping import SLICE, StepOperator, remove_timer
 
 
-class _Runs:
-    """Mixin: an operator that begins a run and sees it through."""
+class _Runs(StepOperator):
+    """Mixin: an operator that describes many actions."""
 
+    kind = "library"
     writes = False
-
-    def begin(self, context: bpy.types.Context) -> None:
-        """Raises UserError."""
-        raise NotImplementedError
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -37,58 +30,19 @@ class _Runs:
             return False
         return True
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            self.begin(context)
-        except UserError as error:
-            library.view.error, library.view.line = error, ""
-            if error.code == "licence_not_accepted" and not bpy.app.background and context.window is not None:
-                bpy.ops.mgpt3.accept_licence("INVOKE_DEFAULT")
-                return {"CANCELLED"}
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
-            return {"CANCELLED"}
-        if bpy.app.background or context.window is None:
-            assert library.view.run is not None
-            with contextlib.suppress(UserError):  # `conclude` has it
-                library.view.run.finish(print_progress)
-            return self._end(context)
-        global _timer
-        self._run = library.view.run
-        _remove_timer()
-        _timer = context.window_manager.event_timer_add(TICK, window=context.window)
-        context.window_manager.modal_handler_add(self)  # type: ignore[arg-type]
-        redraw(context)
-        return {"RUNNING_MODAL"}
+    def current(self) -> Any:
+        return library.view.run
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        run = library.view.run
-        if run is None or run is not self._run:  # a reset came between
-            _remove_timer()
-            return {"CANCELLED"}
-        if event.type == "ESC" and event.value == "PRESS":
-            run.cancel()
-        elif event.type != "TIMER":
-            return {"PASS_THROUGH"}
-        before = (run.fraction, run.message)
-        try:
-            over = run.step(SLICE, may_write=context.mode in APPLICABLE_MODES)
-        except Exception:  # a bug of ours: Blender tells of it, and the next run can begin
-            library.reset()
-            _remove_timer()
-            raise
-        if before != (run.fraction, run.message):
-            redraw(context)
-        if not over:
-            return {"PASS_THROUGH"}
-        _remove_timer()
-        return self._end(context)
+    def step(self, run: Any, context: bpy.types.Context) -> bool:
+        return run.step(SLICE, may_write=context.mode in APPLICABLE_MODES)
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender takes the operator away: a file is loaded, the window closed."""
+    def stop(self) -> None:
         library.reset()
-        _remove_timer()
 
-    def _end(self, context: bpy.types.Context) -> set[str]:
+    def refused(self, error: UserError) -> None:
+        library.view.error, library.view.line = error, ""
+
+    def end(self, context: bpy.types.Context) -> set[str]:
         run = library.view.run
         error = library.conclude(context)
         redraw(context)
@@ -189,15 +143,6 @@ class MGPT3_OT_library_tick(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def _remove_timer() -> None:
-    """One left behind keeps Blender from quitting."""
-    global _timer
-    if _timer is not None:
-        with contextlib.suppress(ReferenceError, RuntimeError):  # it went with its window
-            bpy.context.window_manager.event_timer_remove(_timer)
-        _timer = None
-
-
 def _in_menu(self: bpy.types.Menu, context: bpy.types.Context) -> None:
     self.layout.separator()
     self.layout.operator("mgpt3.library_preview", text="Describe Selected Actions").scope = library.SELECTED
@@ -224,7 +169,7 @@ def register() -> None:
 
 def unregister() -> None:
     library.reset()
-    _remove_timer()
+    remove_timer(_Runs.kind)
     if _after_load in bpy.app.handlers.load_post:
         bpy.app.handlers.load_post.remove(_after_load)
     for name in _MENUS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
@@ -11,22 +12,15 @@ from .. import search, taking, transfer
 from ..errors import UserError
 from ..generate import find_character
 from ..properties_search import FILE, LIBRARIES
-from .running import APPLICABLE_MODES, print_progress, redraw
-
-TICK = 0.05  # seconds between steps
-SLICE = 0.04  # seconds of each step, so that the window stays alive
-
-_timer: bpy.types.Timer | None = None
+from .running import APPLICABLE_MODES, redraw
+from .stepping import SLICE, StepOperator, remove_timer
 
 
-class _Runs:
-    """Mixin: an operator that begins a search or indexing and sees it through. Nothing of the file is changed."""
+class _Runs(StepOperator):
+    """Mixin: an operator that begins a search or indexing. Nothing of the file is changed."""
 
     bl_options = {"INTERNAL"}
-
-    def begin(self, context: bpy.types.Context) -> None:
-        """Raises UserError."""
-        raise NotImplementedError
+    kind = "search"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -35,58 +29,24 @@ class _Runs:
             return False
         return True
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            self.begin(context)
-        except UserError as error:
-            if error.code == "licence_not_accepted" and not bpy.app.background and context.window is not None:
-                search.view.error = error
-                bpy.ops.mgpt3.accept_licence("INVOKE_DEFAULT")
-                return {"CANCELLED"}
-            return _report(self, error)  # type: ignore[arg-type]
-        run = search.view.run
-        assert run is not None
-        if bpy.app.background or context.window is None:
-            try:
-                run.finish(print_progress)
-            except UserError:  # `conclude` has it
-                pass
-            except KeyboardInterrupt:
-                run.cancel()
-            return self._end(context)
-        global _timer
-        self._run = run
-        _remove_timer()
-        _timer = context.window_manager.event_timer_add(TICK, window=context.window)
-        context.window_manager.modal_handler_add(self)  # type: ignore[arg-type]
-        redraw(context)
-        return {"RUNNING_MODAL"}
+    def current(self) -> Any:
+        return search.view.run
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        run = search.view.run
-        if run is None or run is not self._run:  # a reset came between
-            _remove_timer()
-            return {"CANCELLED"}
-        if event.type == "ESC" and event.value == "PRESS":
-            run.cancel()
-        elif event.type != "TIMER":
-            return {"PASS_THROUGH"}
+    def step(self, run: Any, context: bpy.types.Context) -> bool:
         if isinstance(run, search.Indexing) and context.mode not in APPLICABLE_MODES:
-            return {"PASS_THROUGH"}  # a rig in Edit Mode stands still: it goes on afterwards
+            return False  # a rig in Edit Mode stands still: it goes on afterwards
         over = run.step(SLICE)
         search.show(context.window_manager)
-        redraw(context)
-        if not over:
-            return {"PASS_THROUGH"}
-        _remove_timer()
-        return self._end(context)
+        return over
 
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender takes the operator away: a file is loaded, the window closed."""
-        search.stop()
-        _remove_timer()
+    def stop(self) -> None:
+        search.abandon()
 
-    def _end(self, context: bpy.types.Context) -> set[str]:
+    def refused(self, error: UserError) -> None:
+        if error.code != "busy":
+            search.view.error = error
+
+    def end(self, context: bpy.types.Context) -> set[str]:
         error = search.conclude(context.window_manager)
         redraw(context)
         if error is None:
@@ -124,8 +84,8 @@ class MGPT3_OT_search_index(_Runs, bpy.types.Operator):
         files = search.unseen(settings.folders(context)) if settings.scope != FILE else []
         search.start_indexing(settings.scope != LIBRARIES, files, jobs=context.scene.mgpt3_library.jobs)
 
-    def _end(self, context: bpy.types.Context) -> set[str]:
-        ended = super()._end(context)
+    def end(self, context: bpy.types.Context) -> set[str]:
+        ended = super().end(context)
         if ended == {"FINISHED"} and context.scene.mgpt3_search.query.strip():
             line = search.view.line  # what was described, and what failed, stays shown beside what is found now
             with contextlib.suppress(RuntimeError):  # it cannot be searched now: the panel says why
@@ -228,15 +188,6 @@ def _report(operator: bpy.types.Operator, error: UserError) -> set[str]:
     return {"CANCELLED"}
 
 
-def _remove_timer() -> None:
-    """One left behind keeps Blender from quitting."""
-    global _timer
-    if _timer is not None:
-        with contextlib.suppress(ReferenceError, RuntimeError):  # it went with its window
-            bpy.context.window_manager.event_timer_remove(_timer)
-        _timer = None
-
-
 classes = (
     MGPT3_OT_search,
     MGPT3_OT_search_index,
@@ -247,4 +198,4 @@ classes = (
 
 
 def unregister() -> None:
-    _remove_timer()
+    remove_timer(_Runs.kind)
