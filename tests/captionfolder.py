@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,7 +90,13 @@ def start(*words: object, cwd: Path, **environment: str) -> subprocess.Popen[str
         [sys.executable, "-m", "core", "caption", *map(str, words)], cwd=cwd, text=True, encoding="utf-8",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **environment},
+        preexec_fn=_heard if os.name == "posix" else None,
     )  # fmt: skip
+
+
+def _heard() -> None:
+    """Ctrl-C is heard, also where the tests themselves run behind a shell's `&`, which has its jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120.0) -> None:
