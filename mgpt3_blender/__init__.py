@@ -16,6 +16,8 @@ def _modules() -> tuple[ModuleType, ...]:
     from . import (
         cli,
         handlers,
+        keymap,
+        menus,
         openfiles,
         panels,
         panels_between,
@@ -33,14 +35,14 @@ def _modules() -> tuple[ModuleType, ...]:
         properties_rig,
         properties_search,
     )
-    from .operators import compose, describe, extend, generate, inbetween, library, models, rig, search, setup
+    from .operators import compose, describe, extend, generate, inbetween, library, models, report, rig, search, setup
 
     return (
         *(preferences, properties, properties_rig, properties_between, properties_compose),
         *(properties_describe, properties_library, properties_search),
-        *(generate, inbetween, compose, extend, describe, library, search, setup, models, rig),
+        *(generate, inbetween, compose, extend, describe, library, search, setup, models, rig, report),
         *(panels, panels_between, panels_compose, panels_describe, panels_library, panels_search, panels_rig),
-        *(cli, handlers, openfiles),
+        *(menus, keymap, cli, handlers, openfiles),
     )
 
 

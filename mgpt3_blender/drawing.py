@@ -44,6 +44,11 @@ REMEDIES: Remedies = {
 }
 
 
+# What may be a fault of the add-on's, so that its makers want to hear of it.
+BUGS = {"worker_crashed", "worker_silent", "internal_error", "protocol_mismatch", "setup_failed", "setup_stalled",
+        "command_crashed", "command_stalled", "model_broken", "python_broken"}  # fmt: skip
+
+
 def draw_text(layout: bpy.types.UILayout, text: str, icon: str = "NONE", letters: int = 0) -> None:
     """A text over several lines; Blender's labels do not wrap.
 
@@ -74,6 +79,8 @@ def draw_error(layout: bpy.types.UILayout, error: UserError, first: Remedies | N
         button = box.operator(operator, text=text)
         for name, value in properties.items():
             setattr(button, name, value)
+    if error.code in BUGS:
+        box.operator("mgpt3.copy_report", text="Copy Report for a Bug", icon="COPYDOWN")
 
 
 def draw_task(layout: bpy.types.UILayout) -> None:

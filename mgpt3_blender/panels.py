@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bpy
+from bpy.props import BoolProperty
 
-from . import jobs, results, upkeep
+from . import jobs, keymap, results, upkeep
 from .describe import TITLE as DESCRIBE
 from .drawing import draw_error, draw_task, draw_text
 from .generate import find_character
@@ -100,6 +101,10 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
 class MGPT3_UL_results(bpy.types.UIList):
     """The file's actions, of which only the character's results are shown, the newest first."""
 
+    only_favourites: BoolProperty(
+        name="Favourites Only", description="Show only motions with a star", default=False, options=set()
+    )
+
     def draw_item(
         self,
         context: bpy.types.Context,
@@ -113,11 +118,20 @@ class MGPT3_UL_results(bpy.types.UIList):
     ) -> None:
         row = layout.row(align=True)
         shown = active_data.shown == index
-        row.label(text=item.name, icon="PLAY" if shown else "ACTION", translate=False)
+        play = row.operator("mgpt3.result_show", text="", icon="RADIOBUT_ON" if shown else "RADIOBUT_OFF", emboss=False)
+        play.action = item.name
+        row.prop(item, "name", text="", emboss=False)  # a click shows the motion, a double-click renames it
         seed = row.row(align=True)
         seed.alignment = "RIGHT"
         seed.label(text=f"{item.get(results.SEED, 0)}", translate=False)
+        star = "SOLO_ON" if results.favourite(item) else "SOLO_OFF"
+        seed.prop(item, "mgpt3_favourite", text="", icon=star, emboss=False)
         seed.operator("mgpt3.result_remove", text="", icon="X", emboss=False).action = item.name
+
+    def draw_filter(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        row = layout.row(align=True)
+        row.prop(self, "filter_name", text="", icon="VIEWZOOM")
+        row.prop(self, "only_favourites", text="", icon="SOLO_ON")
 
     def filter_items(
         self, context: bpy.types.Context, data: bpy.types.BlendData, propname: str
@@ -129,7 +143,8 @@ class MGPT3_UL_results(bpy.types.UIList):
         flags, keys = [], []
         for index, action in enumerate(actions):
             fits = character is not None and results.belongs(action, character)
-            fits = fits and (not wanted or wanted in str(action.get(results.PROMPT, "")).lower())
+            words = f"{action.name}\n{action.get(results.PROMPT, '')}".lower()
+            fits = fits and wanted in words and (results.favourite(action) or not self.only_favourites)
             flags.append(self.bitflag_filter_item if fits else 0)
             keys.append((results.sort_key(action), index))
         order = [0] * len(flags)
@@ -155,7 +170,9 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
         character = find_character(context.scene, settings.character, context.view_layer.objects.active)
         if character is None:
             return
-        layout.template_list("MGPT3_UL_results", "", bpy.data, "actions", character.mgpt3, "shown", rows=3)
+        row = layout.row()
+        row.template_list("MGPT3_UL_results", "", bpy.data, "actions", character.mgpt3, "shown", rows=3)
+        row.column(align=True).operator("mgpt3.results_clear", text="", icon="TRASH")
         data = character.animation_data
         action = data.action if data else None
         if action is None or not results.belongs(action, character):
@@ -192,8 +209,9 @@ def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.
         if preferences.source == "PRIVATE":
             row.operator("mgpt3.setup", text="Set Up" if upkeep.view.missing else "Set Up Again", icon="IMPORT")
             row.operator("mgpt3.remove_environment", text="Remove", icon="TRASH")
-        row.operator("mgpt3.check", icon="CHECKMARK")
+        row.operator("mgpt3.check", text="Check", icon="CHECKMARK")
         row.operator("mgpt3.open_log", text="Log", icon="TEXT").log = "WORKER"
+        row.operator("mgpt3.copy_report", text="Copy Report", icon="COPYDOWN")
     here = upkeep.view.about == upkeep.SETUP
     if here and upkeep.view.error is not None:
         draw_error(box, upkeep.view.error)
@@ -205,6 +223,9 @@ def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.
     if upkeep.view.overrides:
         draw_text(box, f"Set in the environment, and stronger: {', '.join(upkeep.view.overrides)}", "INFO")
     draw_models(layout)
+    box = layout.box()
+    box.label(text="Shortcut", icon="KEYINGSET")
+    keymap.draw(box)
     box = layout.box()
     box.label(text="Licences", icon="TEXT")
     draw_text(box, "Add-on and model program: GPL-3.0-or-later.")

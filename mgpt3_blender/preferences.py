@@ -193,6 +193,7 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
             ("EXISTING", "Use an Existing Python", "A Python on this computer that has the packages already"),
         ],
         default="PRIVATE",
+        options=set(),
         update=_changed,
     )
     existing_python: StringProperty(
@@ -209,6 +210,7 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
             ("CUDA", "NVIDIA GPU", "The large build with CUDA: about 6 GB on disk"),
         ],
         default="CPU",
+        options=set(),
     )
     wheels: StringProperty(
         name="Wheels Folder",
@@ -231,6 +233,7 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
             ("CUDA", "CUDA", "The NVIDIA GPU"),
         ],
         default="AUTO",
+        options=set(),
         update=_changed,
     )
 

@@ -149,6 +149,12 @@ classes = (MGPT3_SceneSettings, MGPT3_CharacterSettings)
 
 
 def register() -> None:
+    bpy.types.Action.mgpt3_favourite = BoolProperty(
+        name="Favourite",
+        description="Keep this motion when those without a star are removed",
+        default=False,
+        options=set(),
+    )
     bpy.types.Scene.mgpt3 = PointerProperty(type=MGPT3_SceneSettings)
     bpy.types.Object.mgpt3 = PointerProperty(type=MGPT3_CharacterSettings)
 
@@ -156,3 +162,4 @@ def register() -> None:
 def unregister() -> None:
     del bpy.types.Object.mgpt3
     del bpy.types.Scene.mgpt3
+    del bpy.types.Action.mgpt3_favourite

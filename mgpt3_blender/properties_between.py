@@ -23,7 +23,7 @@ ALL = "ALL"
 
 REACHING = ("l_wrist", "r_wrist", "l_ankle", "r_ankle", "head", "pelvis", "l_elbow", "r_elbow", "l_knee", "r_knee")
 """The joints that may be given a place."""
-_PARTS = [(joint, WORDS[joint].title(), "") for joint in REACHING]
+_PARTS = [(joint, WORDS[joint].title(), f"The {WORDS[joint]} reaches the object") for joint in REACHING]
 
 
 class MGPT3_ReachTarget(bpy.types.PropertyGroup):

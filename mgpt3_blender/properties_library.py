@@ -72,7 +72,7 @@ class MGPT3_LibrarySettings(bpy.types.PropertyGroup):
 class MGPT3_LibraryRow(bpy.types.PropertyGroup):
     """One action in the table: what it says of itself, and what it would say."""
 
-    use: BoolProperty(name="Write", description="Write this description", default=False)
+    use: BoolProperty(name="Write", description="Write this description", default=False, options=set())
     file: StringProperty(name="File", description="The file that the action is in")
     action: StringProperty(name="Action", description="Name of the action")
     status: EnumProperty(
@@ -85,6 +85,7 @@ class MGPT3_LibraryRow(bpy.types.PropertyGroup):
             (rows.SKIPPED, "Skipped", "There is nothing to describe, or it cannot be written to", "REMOVE", 3),
             (rows.FAILED, "Failed", "It could not be described", "ERROR", 4),
         ],
+        options=set(),
     )
     sentence: StringProperty(name="Sentence", description="What the model says the action shows")
     message: StringProperty(name="Message", description="Why it was skipped or failed")

@@ -101,9 +101,9 @@ class MGPT3_Found(bpy.types.PropertyGroup):
     file: StringProperty(name="File", description="The file that it is in; empty for this one")
     sentence: StringProperty(name="Sentence", description="What it shows")
     tags: StringProperty(name="Tags", description="What it shows, in single words")
-    score: FloatProperty(name="Fit", description="How well it fits, about 0 to 1")
+    score: FloatProperty(name="Fit", description="How well it fits, about 0 to 1", options=set())
     key: StringProperty(name="Key", description="What the index knows its content by")
-    others: IntProperty(name="Copies", description="How often the same motion is elsewhere, too")
+    others: IntProperty(name="Copies", description="How often the same motion is elsewhere, too", options=set())
 
 
 @persistent

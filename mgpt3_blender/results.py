@@ -94,8 +94,14 @@ def doubtful(action: bpy.types.Action) -> bool:
     return action.get(UNDERSTOOD) == CLOSEST
 
 
-def sort_key(action: bpy.types.Action) -> tuple[float, str]:
-    return -float(action.get(MADE, 0.0)), action.name
+def favourite(action: bpy.types.Action) -> bool:
+    """Whether the user gave the motion a star: it stays when the others go."""
+    return bool(action.mgpt3_favourite)
+
+
+def sort_key(action: bpy.types.Action) -> tuple[float, int, str]:
+    """Where a result stands in the list. Variations of one request stay in their order when one is renamed."""
+    return -float(action.get(MADE, 0.0)), int(action.get(SEED, 0)), action.name
 
 
 def activate(armature: bpy.types.Object, action: bpy.types.Action) -> None:
@@ -117,8 +123,7 @@ def remove(armature: bpy.types.Object, action: bpy.types.Action) -> None:
     from .rig.apply import remove_motion
 
     shown = Binding.of(armature).action == action
-    others = action.users - int(action.use_fake_user) - int(shown)
-    if others > 0:
+    if used_elsewhere(armature, action):
         raise UserError(
             "result_in_use",
             f'"{action.name}" is also used elsewhere, in the NLA or by another object.',
@@ -130,3 +135,33 @@ def remove(armature: bpy.types.Object, action: bpy.types.Action) -> None:
     if shown and rest:
         activate(armature, rest[min(index, len(rest) - 1)])
     remove_motion(armature, action)  # where it was the last one, what the character had before comes back
+
+
+def used_elsewhere(armature: bpy.types.Object, action: bpy.types.Action) -> bool:
+    """Whether something else than its character's animation uses a result: an NLA strip, another object."""
+    shown = Binding.of(armature).action == action
+    return action.users - int(action.use_fake_user) - int(shown) > 0
+
+
+def remove_without_star(armature: bpy.types.Object) -> tuple[int, int]:
+    """Delete the character's results without a star, except those used elsewhere; the favourites are not touched.
+
+    Where the one shown goes, the newest favourite is shown. Returns how many were deleted and how many without a star
+    stay because they are used elsewhere. Raises UserError("no_favourite") where no result has a star: then it would
+    delete all of them.
+    """
+    from .rig.apply import remove_motion
+
+    mine = results_of(armature)
+    starred = [action for action in mine if favourite(action)]
+    if not starred:
+        raise UserError(
+            "no_favourite", "No motion has a star yet.", "Click the star of those to keep, then remove the others."
+        )
+    plain = [action for action in mine if action not in starred]
+    going = [action for action in plain if not used_elsewhere(armature, action)]
+    if Binding.of(armature).action in going:
+        activate(armature, starred[0])
+    for action in going:
+        remove_motion(armature, action)
+    return len(going), len(plain) - len(going)

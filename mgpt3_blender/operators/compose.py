@@ -52,7 +52,10 @@ class _OnActive:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         settings = context.scene.mgpt3_sequence
-        return 0 <= settings.active < len(settings.segments)
+        if not 0 <= settings.active < len(settings.segments):
+            cls.poll_message_set("Add a segment first")  # type: ignore[attr-defined]
+            return False
+        return True
 
 
 class MGPT3_OT_segment_remove(_OnActive, bpy.types.Operator):
@@ -86,7 +89,7 @@ class MGPT3_OT_segment_move(_OnActive, bpy.types.Operator):
     direction: EnumProperty(
         name="Direction",
         description="Where to",
-        items=[("UP", "Up", "Earlier"), ("DOWN", "Down", "Later")],
+        items=[("UP", "Up", "Let it come earlier"), ("DOWN", "Down", "Let it come later")],
         options={"SKIP_SAVE"},
     )
 

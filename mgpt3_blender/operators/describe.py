@@ -22,7 +22,7 @@ class MGPT3_OT_describe(JobOperator, bpy.types.Operator):
 but the description"""
 
     bl_idname = "mgpt3.describe"
-    bl_label = TITLE
+    bl_label = "Describe Motion"
     bl_options = {"UNDO"}
 
     which: EnumProperty(
@@ -52,7 +52,10 @@ class _OnDescribed:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-        return drafts.shown(character) is not None
+        if drafts.shown(character) is None:
+            cls.poll_message_set("Describe the character's action first")  # type: ignore[attr-defined]
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:

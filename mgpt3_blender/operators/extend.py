@@ -22,7 +22,7 @@ class MGPT3_OT_extend(JobOperator, bpy.types.Operator):
     """Go on with the character's action after its last keys, as further keys of the same action"""
 
     bl_idname = "mgpt3.extend"
-    bl_label = "Continue"
+    bl_label = "Continue Motion"
     bl_options = {"UNDO"}
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:

@@ -9,7 +9,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import jobs, results
 from ..errors import UserError
-from ..generate import MAX_SEED, character_job, find_character
+from ..generate import MAX_SEED, character_job, find_character, need_character
 from .running import APPLICABLE_MODES, JobOperator, redraw, report
 
 
@@ -49,7 +49,10 @@ class MGPT3_OT_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return jobs.busy()
+        if not jobs.busy():
+            cls.poll_message_set("No motion is being made")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         jobs.cancel()
@@ -110,13 +113,13 @@ class _ResultOperator:
 
 
 class MGPT3_OT_result_show(_ResultOperator, bpy.types.Operator):
-    """Let the character play this motion"""
+    """Apply: let the character play this motion. The one it plays now stays in the list"""
 
     bl_idname = "mgpt3.result_show"
     bl_label = "Show Motion"
     bl_options = {"UNDO", "INTERNAL"}
 
-    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+    action: StringProperty(name="Action", description="Name of the motion's action", options={"SKIP_SAVE", "HIDDEN"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -127,19 +130,69 @@ class MGPT3_OT_result_show(_ResultOperator, bpy.types.Operator):
 
 
 class MGPT3_OT_result_remove(_ResultOperator, bpy.types.Operator):
-    """Delete this motion from the file"""
+    """Delete this motion from the file. One with a star is asked for first"""
 
     bl_idname = "mgpt3.result_remove"
     bl_label = "Remove Motion"
     bl_options = {"UNDO", "INTERNAL"}
 
-    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+    action: StringProperty(name="Action", description="Name of the motion's action", options={"SKIP_SAVE", "HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        action = bpy.data.actions.get(self.action)
+        if action is None or not results.favourite(action):
+            return self.execute(context)
+        return context.window_manager.invoke_confirm(
+            self, event, title="Remove Motion", message=f'"{action.name}" has a star.', confirm_text="Remove"
+        )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             results.remove(*self.target(context))
         except UserError as error:
             return report(self, error)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_results_clear(bpy.types.Operator):
+    """Delete the character's motions that have no star. Those that something else uses stay, too"""
+
+    bl_idname = "mgpt3.results_clear"
+    bl_label = "Remove Motions Without a Star"
+    bl_options = {"UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode not in APPLICABLE_MODES:
+            cls.poll_message_set("Go to Object or Pose Mode first")
+            return False
+        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        mine = [a for a in bpy.data.actions if results.belongs(a, character)] if character is not None else []
+        if all(results.favourite(action) for action in mine):
+            cls.poll_message_set("There are no motions without a star")
+            return False
+        if not any(results.favourite(action) for action in mine):
+            cls.poll_message_set("Click the star of the motions to keep first")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title="Remove Motions Without a Star",
+            message="Motions with a star stay. One undo brings the others back.",
+            confirm_text="Remove",
+        )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            character = need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+            gone, kept = results.remove_without_star(character)
+        except UserError as error:
+            return report(self, error)
+        words = f"; {kept} used elsewhere {'stays' if kept == 1 else 'stay'}" if kept else ""
+        self.report({"INFO"}, f"Removed {gone} motion{'' if gone == 1 else 's'}{words}")
         return {"FINISHED"}
 
 
@@ -150,7 +203,7 @@ class MGPT3_OT_result_reuse(_ResultOperator, bpy.types.Operator):
     bl_label = "Use Its Prompt and Seed"
     bl_options = {"UNDO", "INTERNAL"}
 
-    action: StringProperty(name="Action", options={"SKIP_SAVE", "HIDDEN"})
+    action: StringProperty(name="Action", description="Name of the motion's action", options={"SKIP_SAVE", "HIDDEN"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
@@ -172,5 +225,6 @@ classes = (
     MGPT3_OT_add_mannequin,
     MGPT3_OT_result_show,
     MGPT3_OT_result_remove,
+    MGPT3_OT_results_clear,
     MGPT3_OT_result_reuse,
 )

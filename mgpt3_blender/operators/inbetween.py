@@ -55,7 +55,7 @@ class MGPT3_OT_fill_next_take(JobOperator, bpy.types.Operator):
     """Fill the same gaps again with the next seed: another take, instead of the last one"""
 
     bl_idname = "mgpt3.fill_next_take"
-    bl_label = "Next Take"
+    bl_label = "Next Take to Fill Between"
     bl_options = {"UNDO"}
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
@@ -107,7 +107,10 @@ class MGPT3_OT_reach_remove(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         settings = context.scene.mgpt3_between
-        return 0 <= settings.target_index < len(settings.targets)
+        if not 0 <= settings.target_index < len(settings.targets):
+            cls.poll_message_set("There is no place to reach yet")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         settings = context.scene.mgpt3_between

@@ -121,7 +121,10 @@ class MGPT3_OT_library_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return library.busy()
+        if not library.busy():
+            cls.poll_message_set("No library is being described")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         library.stop()  # the operator that is under way takes in the end

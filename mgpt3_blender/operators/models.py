@@ -12,7 +12,7 @@ from ..drawing import draw_text
 from ..errors import UserError
 from ..models import Model
 from .running import redraw
-from .setup import begin
+from .setup import begin, idle, no_motion
 
 DIALOG = 480  # width of a dialog in pixels at a scale of 1
 DIALOG_LETTERS = 82  # which fit into one of its lines
@@ -87,12 +87,15 @@ class MGPT3_OT_model_add(_ModelOperator, bpy.types.Operator):
 
     filepath: StringProperty(name="File", description="A checkpoint, or a model's folder", subtype="FILE_PATH")
     filter_glob: StringProperty(
-        name="Files", default="*.ckpt;*.pt;*.pth;config.json;*.safetensors", options={"HIDDEN", "SKIP_SAVE"}
+        name="Files",
+        description="Which files are shown",
+        default="*.ckpt;*.pt;*.pth;config.json;*.safetensors",
+        options={"HIDDEN", "SKIP_SAVE"},
     )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy()
+        return idle(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         context.window_manager.fileselect_add(self)
@@ -126,7 +129,7 @@ class MGPT3_OT_model_download(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy()
+        return idle(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_props_dialog(self, width=DIALOG, confirm_text="Download")
@@ -157,7 +160,10 @@ class MGPT3_OT_model_parts(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy() and upkeep.view.checkpoint is not None
+        if upkeep.view.checkpoint is None:
+            cls.poll_message_set("Add the checkpoint first")
+            return False
+        return idle(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         path, online = upkeep.view.checkpoint, bool(bpy.app.online_access)
@@ -240,7 +246,7 @@ class MGPT3_OT_model_remove(_ModelOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy() and not jobs.busy()
+        return idle(cls) and no_motion(cls)
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:

@@ -16,7 +16,10 @@ from .running import APPLICABLE_MODES, redraw, report
 PROBLEMS = {"unknown_rig", "missing_bones", "bones_gone", "bones_missing", "bones_double"}
 """Errors about the bone map: settled as soon as the map is."""
 
-_PARTS = [*((joint, bonemap.LABELS[joint], "") for joint in JOINTS), ("root", "Root Bone", "")]
+_PARTS = [
+    *((joint, bonemap.LABELS[joint], f"The bone of the {bonemap.LABELS[joint].lower()}") for joint in JOINTS),
+    ("root", "Root Bone", "The bone that carries the whole character over the floor"),
+]
 
 
 def target(context: bpy.types.Context) -> bpy.types.Object:

@@ -87,6 +87,22 @@ def _tick() -> float | None:
     return TICK if upkeep.busy() else None
 
 
+def idle(operator: type[bpy.types.Operator]) -> bool:
+    """For poll: whether nothing else is being set up, checked or fetched; says so where it is."""
+    if upkeep.view.task is not None:
+        operator.poll_message_set(f"{upkeep.view.task.title} is still under way")
+        return False
+    return True
+
+
+def no_motion(operator: type[bpy.types.Operator]) -> bool:
+    """For poll: whether no motion is being made; says so where one is."""
+    if jobs.busy():
+        operator.poll_message_set("A motion is being made: wait for it, or cancel it")
+        return False
+    return True
+
+
 class MGPT3_OT_setup(bpy.types.Operator):
     """Create the add-on's own Python environment and fetch the packages of the motion model into it"""
 
@@ -96,7 +112,7 @@ class MGPT3_OT_setup(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy() and not jobs.busy()
+        return idle(cls) and no_motion(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         jobs.stop_worker()  # a running one keeps files of the environment open
@@ -107,27 +123,30 @@ class MGPT3_OT_check(bpy.types.Operator):
     """Start the motion model once and say whether it works, on which device and with which model"""
 
     bl_idname = "mgpt3.check"
-    bl_label = "Check"
+    bl_label = "Check MotionGPT3"
     bl_options = {"INTERNAL"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy()
+        return idle(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         return begin(self, "Check", check_work)
 
 
 class MGPT3_OT_setup_cancel(bpy.types.Operator):
-    """Stop what is under way"""
+    """Stop setting up, checking or fetching"""
 
     bl_idname = "mgpt3.setup_cancel"
-    bl_label = "Stop"
+    bl_label = "Stop Set-up"
     bl_options = {"INTERNAL"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return upkeep.busy()
+        if not upkeep.busy():
+            cls.poll_message_set("Nothing is under way")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         upkeep.cancel()
@@ -143,7 +162,7 @@ class MGPT3_OT_remove_environment(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return not upkeep.busy() and not jobs.busy()
+        return idle(cls) and no_motion(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)
@@ -169,6 +188,7 @@ class MGPT3_OT_open_log(bpy.types.Operator):
 
     log: EnumProperty(
         name="Log",
+        description="Which log to open",
         items=[
             ("WORKER", "Motion Model", "What the motion model wrote"),
             ("SETUP", "Set-up", "What the set-up wrote"),
