@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 from core import protocol
 from core.errors import Cancelled, CoreError
+from core.fullmemory import memory_is_full
 from core.methods import METHODS
 from core.protocol import VERSION, Params, ProtocolError, Request
 from core.skeleton import FPS, JOINTS
@@ -335,11 +336,12 @@ def _error(request_id: protocol.Id, error: Exception) -> bytes:
     """The answer that says what went wrong."""
     if isinstance(error, Cancelled):
         return protocol.error_message(request_id, protocol.CANCELLED, "cancelled", "The request was cancelled.")
+    if memory_is_full(error):  # before the others: a file that could not be read for want of memory is not broken
+        message = "The memory is full."
+        remedy = "Close other programs or ask for fewer variations; where it is the graphics card's, choose the CPU."
+        return protocol.error_message(request_id, protocol.CORE_ERROR, "out_of_memory", message, remedy)
     if isinstance(error, CoreError):
         return protocol.error_message(request_id, protocol.CORE_ERROR, error.code, error.message, error.remedy)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own, not imported here
-        message, remedy = "The memory is full.", "Ask for fewer variations, or use the CPU."
-        return protocol.error_message(request_id, protocol.CORE_ERROR, "out_of_memory", message, remedy)
     if isinstance(error, ImportError):
         message = f"The core's Python lacks a package: {error}."
         remedy = "Press Set up in the add-on's preferences, or choose a Python that has the packages."

@@ -10,6 +10,9 @@ from .child import describe_exit
 from .errors import UserError
 
 _MISSING_MODULE = re.compile(r"No module named ['\"]?([\w.]+\w)")
+_FULL = re.compile(  # as Python, C++, the loader of libraries and Windows put it
+    r"(?:Cannot|can't) allocate memory|failed to map segment|bad_alloc|MemoryError|not enough memory|paging file", re.I
+)
 
 
 class WorkerError(UserError):
@@ -27,6 +30,14 @@ class WorkerError(UserError):
 def crash_error(returncode: int | None, tail: Sequence[str], log: Path) -> WorkerError:
     """The error for a process that ended while it was needed: what happened, from its exit code and its last words."""
     details = "\n".join(tail)
+    if any(_FULL.search(line) for line in tail):
+        return WorkerError(
+            "out_of_memory",
+            "The memory is full: the motion model had to stop. Nothing was changed.",
+            "Close other programs, or ask for fewer variations, and try again: it starts anew.",
+            details,
+            log,
+        )
     for line in reversed(tail):
         if missing := _MISSING_MODULE.search(line):
             return WorkerError(

@@ -46,7 +46,7 @@ def transfer(found: Found, armature: bpy.types.Object, scene: bpy.types.Scene, o
         name=action_name(found.action),
         start_frame=float(scene.frame_current),
         fps=FPS,
-        metadata={FROM: f"{found.file or bpy.data.filepath}: {found.action}"},
+        metadata={FROM: f"{Path(found.file or bpy.data.filepath).name}: {found.action}"},  # no folder of the user's
         options=options,
     )
     before.keep()

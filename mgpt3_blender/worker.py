@@ -21,6 +21,7 @@ from .wire import CANCELLED, PROTOCOL, parse_line, request_line
 
 HELLO_SILENCE = 300.0  # seconds: importing torch for the first time on a slow disk takes minutes
 REQUEST_SILENCE = 120.0  # seconds without a word: a request tells its progress every sampling step
+STOP_PATIENCE = 0.3  # seconds an idle core has to end by itself; it takes less than a tenth
 CANCEL_GRACE = 3.0  # seconds a cancelled request has to answer before its process is killed
 
 
@@ -182,9 +183,14 @@ class Worker:
             self.cancel(request_id)
             raise WorkerError("cancelled", "Cancelled.") from None
 
-    def stop(self, timeout: float = 1.0) -> None:
-        """End the core: it is asked to, and killed where it does not within `timeout` seconds. Forgets everything."""
+    def stop(self, timeout: float = STOP_PATIENCE) -> None:
+        """End the core: it is asked to, and killed where it does not within `timeout` seconds. Forgets everything.
+
+        One that is at work is killed at once: what it does is not wanted any more, and Blender's window waits here.
+        """
         child, self._child = self._child, None
+        if self._pending or self._cancelled:
+            timeout = 0.0
         self._pending.clear()
         with self._lock:
             self._cancelled.clear()
@@ -291,9 +297,12 @@ class Worker:
         if error is None:
             return [Result(request_id, message.get("result"))]  # type: ignore[arg-type]
         failure = self._reported(error)
+        events: list[Event] = [Failure(request_id, failure)]  # type: ignore[arg-type]
         if pending.hello:  # no model, no request: what waits behind the hello fails for the hello's reason
-            return [Failure(request_id, failure), *self._fail_all(failure)]  # type: ignore[arg-type]
-        return [Failure(request_id, failure)]  # type: ignore[arg-type]
+            events += self._fail_all(failure)
+        if failure.code == "out_of_memory":  # what it holds is given back, and no library stays half loaded
+            events += self._retired()
+        return events
 
     def _greeted(self, info: object) -> dict | None:
         """Take the core's hello; an error object where it is none we can work with."""
@@ -325,6 +334,14 @@ class Worker:
         if killed:  # we ended it for a cancelled request: those sent after that one go to a new process
             return self._resend()
         return self._fail_all(crash_error(child.returncode, child.tail, self.launch.log))
+
+    def _retired(self) -> list[Event]:
+        """End a process that is of no more use; what waits goes to a new one."""
+        child, self._child = self._child, None
+        self.info = None
+        if child is not None:
+            child.kill()
+        return self._resend() if self._pending else []
 
     def _resend(self) -> list[Event]:
         waiting, self._pending = self._pending, {}
