@@ -124,7 +124,7 @@ class MGPT3_PT_extend(_SubPanel, bpy.types.Panel):
         row.operator("mgpt3.extend_dice", text="", icon="FILE_REFRESH")
         row = layout.row()
         row.enabled = _ready()
-        row.operator("mgpt3.extend", icon="FORWARD")
+        row.operator("mgpt3.extend", text="Continue", icon="FORWARD")
         layout.separator()
         column = layout.column()
         column.use_property_split = True

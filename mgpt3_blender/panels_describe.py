@@ -76,7 +76,7 @@ class MGPT3_PT_describe(bpy.types.Panel):
             row = layout.row()
             row.scale_y = 1.2
             row.enabled = upkeep.view.missing is None
-            row.operator("mgpt3.describe", icon="TEXT")
+            row.operator("mgpt3.describe", text="Describe", icon="TEXT")
         if jobs.view.about == TITLE:
             _draw_told(layout)
         character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
