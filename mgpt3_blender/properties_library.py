@@ -15,6 +15,9 @@ from bpy.props import (
 from . import library, rows
 from .libraryrun import JOBS, MAX_JOBS
 
+RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
+"""Of a path that may begin with //: from 4.5 on Blender shows one as wrong that does not say so."""
+
 
 class MGPT3_LibrarySettings(bpy.types.PropertyGroup):
     """Which actions are described, and what becomes of them."""
@@ -34,7 +37,7 @@ class MGPT3_LibrarySettings(bpy.types.PropertyGroup):
     )  # fmt: skip
     library: StringProperty(name="Library", description="The asset library whose files are described", options=set())
     folder: StringProperty(
-        name="Folder", description="The folder whose .blend files are described", subtype="DIR_PATH", options=set()
+        name="Folder", description="The folder whose .blend files are described", subtype="DIR_PATH", options=RELATIVE
     )
     recursive: BoolProperty(
         name="Folders in Folders", description="Also describe the files in folders below", default=True, options=set()
@@ -65,7 +68,7 @@ class MGPT3_LibrarySettings(bpy.types.PropertyGroup):
         name="Report",
         description="Where to write what was found, as a table (.csv) and for programs (.json). Leave empty for none",
         subtype="FILE_PATH",
-        options=set(),
+        options=RELATIVE,
     )
 
 

@@ -18,6 +18,7 @@ from bpy.props import (
 )
 
 from . import search, thisfile
+from .properties_library import RELATIVE
 from .searching import MAX_QUERY, Query
 
 FILE, LIBRARIES, EVERYWHERE = "FILE", "LIBRARIES", "EVERYWHERE"
@@ -60,7 +61,7 @@ class MGPT3_SearchSettings(bpy.types.PropertyGroup):
         name="Folder",
         description="A further folder whose .blend files are searched, beside the asset libraries",
         subtype="DIR_PATH",
-        options=set(),
+        options=RELATIVE,
     )
     link: BoolProperty(
         name="Link",
