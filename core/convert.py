@@ -23,9 +23,9 @@ from core.model.config import ModelConfig
 from core.model.names import TIED
 from core.official import layout
 from core.official.archive import AGAIN, Archive, Stored, open_archive
-from core.official.report import report
 from core.official.sources import find_statistics, find_tokenizer
 from core.official.writing import DTYPES, Entry, full_disk, write_safetensors
+from core.reporting import report
 
 PART = ".part"
 """What the folder of unfinished work is called beside the one that is wanted."""

@@ -17,7 +17,7 @@ from core.convert import LICENCE, PART, Options, Progress, add_options, check_ou
 from core.errors import CoreError
 from core.official import sources
 from core.official.fetch import HubFile, Remote, WebFile, fetch, repository_files
-from core.official.report import report
+from core.reporting import report
 
 MODEL_REPO = "OpenMotionLab/motiongpt3"
 """Named by the official README and by its authors in the issues of their repository (2025-10-17)."""

@@ -41,8 +41,8 @@ GROUPS = {
     "library libraryrun librarypool librarychild blendfiles openfiles rows search searching finding motionindex "
     "ranking taking thisfile core/captions core/tasks/caption operators",
     "Motion files and SMPL-X": "core/bvh core/bvh_format core/bvh_names core/motionfile core/features core/skeleton "
-    "core/restpose core/body",
-    "Command line": "cli cli_describe cli_fill cli_motion core/__main__",
+    "core/restpose core/body core/joints",
+    "Command line": "cli cli_describe cli_fill cli_motion core/__main__ core/reporting",
     "Measuring and training": "measure measure_captions measure_motions measure_rigs rigcompare rigfiles rigsheet "
     "gapsheet gapfigures demo core/train core/evaluate core/parity core/speed",
     "Between the add-on and the core": "core/serve core/protocol core/methods core/methods_captions",

@@ -9,11 +9,8 @@ has figures for all, and for the recording.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +21,7 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
 from . import action as actions
-from . import action_splice, demo, jobs, keyshape, runtime
+from . import action_splice, demo, jobs, keyshape, motionfiles
 from .between import Request, fill_between
 from .errors import UserError
 from .gapfigures import Figures, Seen, look, measure
@@ -39,22 +36,6 @@ FPS = 20.0
 PICTURES = 8
 TILE = 150, 146  # pixels; eight of them make 1200
 TITLE, LINE = 34, 22  # pixels: height of a clip's title and of a row's
-
-_READ = """
-import json, sys
-import numpy as np
-from pathlib import Path
-from core.errors import CoreError
-from core.train.sources.bundle import load_bundle
-out, folder, wanted = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
-try:
-    files = sorted(folder.rglob("*_joints.npz"))
-    clips = {clip.id: clip.joints for file in files for clip in load_bundle(file) if clip.id in wanted}
-    np.savez(out, **clips)
-except CoreError as error:
-    print(json.dumps({"message": error.message, "remedy": error.remedy}))
-    sys.exit(2)
-"""
 
 
 @dataclass(frozen=True)
@@ -121,20 +102,12 @@ SHOWN = ("interpolated", "filled", "keys_told")
 def read_clips(folder: Path, python: Path, clips: Sequence[Clip] = CLIPS) -> dict[str, np.ndarray]:
     """The clips of a folder of bundles: id -> (T, 22, 3) metres, Y up, 20 fps. Raises UserError (no_clips)."""
     remedy = "Give the folder of the joint bundles that hold them."
-    parent = runtime.core_parent(Path(__file__).parent)
-    with tempfile.TemporaryDirectory(prefix="mgpt3-gapsheet-") as work:
-        out = Path(work) / "clips.npz"
-        command = [str(python), "-c", _READ, str(out), str(folder.resolve()), *[clip.id for clip in clips]]
-        done = subprocess.run(command, cwd=parent, capture_output=True, text=True, encoding="utf-8", errors="replace")
-        if done.returncode:
-            try:
-                said = json.loads(done.stdout.strip().splitlines()[-1])
-                raise UserError("no_clips", said["message"], said["remedy"])
-            except (IndexError, KeyError, ValueError) as error:
-                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                raise UserError("no_clips", f"The clips cannot be read: {last}.", remedy) from error
-        with np.load(out) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
+    files = sorted(folder.rglob("*_joints.npz"))
+    if not files:
+        raise UserError("no_clips", f"There are no joint bundles in '{folder}'.", remedy)
+    wanted = {clip.id for clip in clips}
+    read = motionfiles.read(files, python, code="no_clips", remedy=remedy)
+    found = {one.id: one.joints for one in read if one.id in wanted}
     gone = [clip.id for clip in clips if len(found.get(clip.id, ())) <= clip.last]
     if gone:
         raise UserError("no_clips", f"There is no clip {', '.join(gone)} in '{folder}'.", remedy)

@@ -13,9 +13,7 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -26,10 +24,11 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import jobs, runtime
+from . import jobs, motionfiles
 from .errors import UserError
 from .measure import machine
 from .measure_rigs import quiet
+from .motionfiles import Recorded
 from .reading import Stage
 from .rig.apply import apply_motion, remove_motion
 from .rig.skeleton22 import FPS
@@ -42,33 +41,6 @@ SCENE_FPS = 24.0
 BATCH = 48
 """Motions in one request: 9.8 s of joints are 69 kB on the wire."""
 SHOWN = 5
-
-# What the child process runs: the core's own reader of bundles, in the core's Python.
-_READ = """
-import json, sys
-import numpy as np
-from pathlib import Path
-from core.errors import CoreError
-from core.train.sources.bundle import load_bundle
-out, split, files = sys.argv[1], sys.argv[2], sys.argv[3:]
-try:
-    clips = [(Path(f).name.removesuffix("_joints.npz"), c) for f in files for c in load_bundle(Path(f))]
-except CoreError as error:
-    print(json.dumps({"message": error.message, "remedy": error.remedy}))
-    sys.exit(2)
-clips = [(name, c) for name, c in clips if c.split == split]
-np.savez(out, names=[name for name, _ in clips], ids=[c.id for _, c in clips],
-         lengths=[len(c.joints) for _, c in clips], joints=np.concatenate([c.joints for _, c in clips] or [np.zeros((0, 22, 3))]))
-"""  # noqa: E501
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip of a bundle: joints (T, 22, 3) float32 metres, Y up, 20 fps."""
-
-    bundle: str
-    id: str
-    joints: np.ndarray
 
 
 @dataclass
@@ -105,24 +77,10 @@ def bundle_files(paths: list[Path]) -> list[Path]:
     return found
 
 
-def read_clips(files: list[Path], split: str, limit: int | None, python: Path) -> list[Clip]:
+def read_clips(files: list[Path], split: str, limit: int | None, python: Path) -> list[Recorded]:
     """The clips of one split, at most `limit` of them, evenly picked. Raises UserError (no_clips)."""
     remedy = "Give NAME_joints.npz bundles with their captions beside them, and a split that they have."
-    with tempfile.TemporaryDirectory(prefix="mgpt3-clips-") as folder:
-        out = Path(folder) / "clips.npz"
-        command = [str(python), "-c", _READ, str(out), split, *[str(file.resolve()) for file in files]]
-        parent = runtime.core_parent(Path(__file__).parent)
-        done = subprocess.run(command, cwd=parent, capture_output=True, text=True, encoding="utf-8", errors="replace")
-        if done.returncode:
-            try:
-                said = json.loads(done.stdout.strip().splitlines()[-1])
-                raise UserError("no_clips", said["message"], said["remedy"])
-            except (IndexError, KeyError, ValueError) as error:
-                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                raise UserError("no_clips", f"The bundles cannot be read: {last}.", remedy) from error
-        with np.load(out) as z:
-            parts = np.split(z["joints"].astype(np.float32), np.cumsum(z["lengths"])[:-1])
-            clips = [Clip(str(n), str(i), j) for n, i, j in zip(z["names"], z["ids"], parts, strict=False)]
+    clips = motionfiles.read(files, python, code="no_clips", remedy=remedy, split=split)
     if not clips:
         raise UserError("no_clips", f'There are no clips of the split "{split}".', remedy)
     if limit is not None and len(clips) > limit:
@@ -196,7 +154,7 @@ def sentence(told: dict[str, Any]) -> str:
     return told["sentence"] if "error" not in told else f"({told['error']['code']})"
 
 
-def through(armature: bpy.types.Object, clips: list[Clip], row: RigRow) -> list[np.ndarray]:
+def through(armature: bpy.types.Object, clips: list[Recorded], row: RigRow) -> list[np.ndarray]:
     """Put each clip on the character, read it back and take it off again. -> joints, one for each clip."""
     scene = bpy.context.scene
     out, took = [], []
@@ -223,7 +181,7 @@ def apart_mm(clip: np.ndarray, read: np.ndarray) -> float:
 
 
 def measure(
-    name: str, make: Callable[[], bpy.types.Object], clips: list[Clip], own: list[dict[str, Any]], fps: float
+    name: str, make: Callable[[], bpy.types.Object], clips: list[Recorded], own: list[dict[str, Any]], fps: float
 ) -> RigRow:
     """One rig. Never raises for what is wrong with the rig: the row says it. Raises UserError where the worker fails.
 
@@ -251,13 +209,13 @@ def measure(
     return row
 
 
-def judge(row: RigRow, clips: list[Clip], own: list[dict[str, Any]], told: list[dict[str, Any]]) -> None:
+def judge(row: RigRow, clips: list[Recorded], own: list[dict[str, Any]], told: list[dict[str, Any]]) -> None:
     """Fill a row in from what is said of the clips and of what was read."""
     same = [sentence(a) == sentence(b) for a, b in zip(own, told, strict=True)]
     tags = [a.get("tags") == b.get("tags") for a, b in zip(own, told, strict=True)]
     row.same, row.tags = float(np.mean(same)), float(np.mean(tags))
-    for bundle in dict.fromkeys(clip.bundle for clip in clips):
-        row.by_bundle[bundle] = float(np.mean([s for s, c in zip(same, clips, strict=True) if c.bundle == bundle]))
+    for bundle in dict.fromkeys(clip.file for clip in clips):
+        row.by_bundle[bundle] = float(np.mean([s for s, c in zip(same, clips, strict=True) if c.file == bundle]))
     row.different = [
         {"clip": clip.id, "said": sentence(a), "read": sentence(b)}
         for clip, a, b, equal in zip(clips, own, told, same, strict=True)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import jobs, runtime
+from . import jobs, motionfiles
 from .errors import UserError
 from .wire import decode_array
 
@@ -19,21 +16,6 @@ FPS = 20.0
 MOST = 200  # frames; longer motions are cut to their middle
 PROMPTS = ("a person walks forward", "a person waves with the right hand")
 SECONDS, SEED = 6.0, 7
-
-# What the child process runs: `python -m core` has no command that turns a motion file into joints and nothing else.
-_READ = """
-import json, sys
-import numpy as np
-from pathlib import Path
-from core.errors import CoreError
-from core.motionfile import read_motion
-out, files = sys.argv[1], sys.argv[2:]
-try:
-    np.savez(out, *[read_motion(Path(file)) for file in files])
-except CoreError as error:
-    print(json.dumps({"message": error.message, "remedy": error.remedy}))
-    sys.exit(2)
-"""
 
 
 @dataclass(frozen=True)
@@ -63,24 +45,11 @@ def from_files(files: list[Path], python: Path) -> list[Motion]:
     gone = [str(file) for file in files if not file.is_file()]
     if gone:
         raise UserError("bad_motion", f"There is no motion file {', '.join(gone)}.", remedy)
-    with tempfile.TemporaryDirectory(prefix="mgpt3-motions-") as folder:
-        out = Path(folder) / "joints.npz"
-        command = [str(python), "-c", _READ, str(out), *[str(file.resolve()) for file in files]]
-        parent = runtime.core_parent(Path(__file__).parent)
-        done = subprocess.run(command, cwd=parent, capture_output=True, text=True, encoding="utf-8", errors="replace")
-        if done.returncode:
-            try:
-                said = json.loads(done.stdout.strip().splitlines()[-1])
-                raise UserError("bad_motion", said["message"], said["remedy"])
-            except (IndexError, KeyError, ValueError) as error:
-                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-                raise UserError("bad_motion", f"The motion files cannot be read: {last}.", remedy) from error
-        with np.load(out) as arrays:
-            joints = [arrays[f"arr_{i}"] for i in range(len(files))]
-    short = [file.name for file, one in zip(files, joints, strict=True) if len(one) < 10]
+    read = motionfiles.read(files, python, code="bad_motion", remedy=remedy)
+    short = [one.id or one.file for one in read if len(one.joints) < 10]
     if short:
         raise UserError("bad_motion", f"These motions are shorter than half a second: {', '.join(short)}.", remedy)
-    return [Motion(file.stem, middle(one)) for file, one in zip(files, joints, strict=True)]
+    return [Motion(one.id or one.file, middle(one.joints)) for one in read]
 
 
 def from_prompts(prompts: list[str], seconds: float = SECONDS, seed: int = SEED) -> list[Motion]:

@@ -12,7 +12,8 @@ import pytest
 
 from mgpt3_blender import measure_captions as measured
 from mgpt3_blender.errors import UserError
-from mgpt3_blender.measure_captions import Clip, RigRow
+from mgpt3_blender.measure_captions import RigRow
+from mgpt3_blender.motionfiles import Recorded
 from tests import motions, rigs
 
 
@@ -96,7 +97,7 @@ def test_only_equal_sentences_count_as_the_same():
 
     refused = {"error": {"code": "motion_static", "message": "", "remedy": ""}}
     still = np.zeros((20, 22, 3), np.float32)
-    clips = [Clip(bundle, name, still) for bundle, name in (("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"))]
+    clips = [Recorded(bundle, name, still) for bundle, name in (("a", "1"), ("a", "2"), ("b", "3"), ("b", "4"))]
     own = [said("a person walks", "walk"), said("a person runs", "run"), refused, said("a person waves", "wave")]
     read = [said("a person walks", "walk"), said("a person jogs", "run"), refused, refused]
     row = RigRow("rig")

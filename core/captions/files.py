@@ -164,17 +164,10 @@ def read(task: Task, body_model: Path | None = None) -> list[tuple[str, np.ndarr
 
 
 def _read_clips(path: Path, first: int, last: int) -> list[tuple[str, np.ndarray]]:
-    from core.train.sources.bundle import bundle_arrays
+    from core.train.sources.bundle import bundle_arrays, bundle_joints
 
     local, root, offsets, ids = bundle_arrays(path)
-    clips = []
-    for i in range(first, min(last, len(ids))):
-        a, b = int(offsets[i]), int(offsets[i + 1])
-        joints = local[a:b].astype(np.float32) * np.float32(1e-4)
-        joints[..., 0] += root[a:b, None, 0]
-        joints[..., 2] += root[a:b, None, 1]
-        clips.append((ids[i], joints))
-    return clips
+    return [(ids[i], bundle_joints(local, root, offsets, i)) for i in range(first, min(last, len(ids)))]
 
 
 def _holds_something_else(path: Path) -> bool:

@@ -36,15 +36,21 @@ def load_bundle(joints_path: Path) -> list[Clip]:
     for i, clip_id in enumerate(ids):
         if clip_id not in meta:
             raise broken(captions_path.name, f"there is no line for the clip {clip_id}", _REMEDY)
-        a, b = offsets[i], offsets[i + 1]
-        joints = local[a:b].astype(np.float32) * np.float32(1e-4)
-        joints[..., 0] += root[a:b, None, 0]
-        joints[..., 2] += root[a:b, None, 1]
+        joints = bundle_joints(local, root, offsets, i)
         check_body(joints, f"{name}, clip {clip_id}")
         m = meta[clip_id]
         texts = list(dict.fromkeys(c["text"] for c in m["captions"]))
         clips.append(Clip(clip_id, m["source"], m["split"], joints[: MAX_FRAMES + 1], texts))
     return clips
+
+
+def bundle_joints(local: np.ndarray, root: np.ndarray, offsets: np.ndarray, clip: int) -> np.ndarray:
+    """One clip of what `bundle_arrays` gives: (T, 22, 3) float32 metres."""
+    a, b = int(offsets[clip]), int(offsets[clip + 1])
+    joints = local[a:b].astype(np.float32) * np.float32(1e-4)
+    joints[..., 0] += root[a:b, None, 0]
+    joints[..., 2] += root[a:b, None, 1]
+    return joints
 
 
 def bundle_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:

@@ -1,4 +1,4 @@
-"""How convert and download speak: lines for people, or one JSON object a line for the add-on."""
+"""How commands speak that the add-on runs: lines for people, or one JSON object a line for it."""
 
 from __future__ import annotations
 
