@@ -15,22 +15,19 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+sys.path.insert(1, str(ROOT / "tests"))  # testrun: how tests are run
 PYTHON = (3, 11)  # what Blender 4.2 to 5.0 carry; their wheels exist for no other
 BLENDERS = {"4.5": "4.5.15", "4.2": "4.2.23", "5.0": "5.0.1"}  # the first is the one everything is developed on
 ZIP_LIMIT_MB = 40
 WEIGHTS = ("compact", "compact-commercial", "matcher", "sentence")  # what may travel; another model is somebody else's
-TEST_MINUTES = 20  # for one environment; a Blender that hangs at exit must not hang CI
 EXAMPLES = """examples:
   python3.11 build.py demo "a person walks forward and waves"
   python3.11 build.py demo "a person kicks with the right leg" --seconds 3 --seed 12 --out out/kick
@@ -198,83 +195,11 @@ def imports_bpy(file: Path) -> bool:
     return False
 
 
-@dataclass
-class Outcome:
-    """One row of the closing table."""
-
-    name: str
-    seconds: float
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    note: str = ""
-
-
-def run_limited(command: list[str], minutes: float, environment: dict[str, str]) -> int | None:
-    """Run a command in the project's root; its exit code, or None when it was killed at its time limit."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=os.name != "nt")
-    try:
-        return process.wait(minutes * 60)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
-        if os.name == "nt":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)  # workers it started go with it
-        process.wait()
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return None
-
-
-def run_check(name: str, command: list[str]) -> Outcome:
-    started = time.monotonic()
-    say(f"\n--- {name}")
-    code = run_limited(command, TEST_MINUTES, dict(os.environ))
-    return Outcome(name, time.monotonic() - started, passed=int(code == 0), failed=int(code != 0))
-
-
-def run_pytest(name: str, python: Path, core_python: Path, arguments: list[str]) -> Outcome:
-    """The tests of one environment. A run that crashes or hangs before it can report counts as one failure."""
-    say(f"\n--- tests in {name}")
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="mgpt3-test-") as folder:
-        report = Path(folder) / "report.xml"
-        user = Path(folder) / "blender-user"  # tests never see or touch the settings of whoever runs them
-        environment = {**child_environment(core_python), "BLENDER_USER_RESOURCES": str(user)}
-        command = [str(python), "-m", "pytest", f"--junitxml={report}", *arguments]
-        code = run_limited(command, TEST_MINUTES, environment)
-        outcome = Outcome(name, time.monotonic() - started)
-        if report.is_file():
-            suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-            total, failures, errors, outcome.skipped = (
-                sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
-            )
-            outcome.failed = failures + errors
-            outcome.passed = max(0, total - outcome.failed - outcome.skipped)
-    if code not in (0, 5) and not outcome.failed:  # 5: this environment has none of the tests that were asked for
-        outcome.failed = 1
-        outcome.note = f"killed after {TEST_MINUTES} minutes" if code is None else f"ended with exit code {code}"
-    return outcome
-
-
-def run_apart(name: str, python: Path, core_python: Path, arguments: list[str]) -> Outcome:
-    """The tests of one Blender, a process a file: an add-on with property callbacks that was switched off damages
-    Blender 4.2's memory, and what is then run beside it crashes now and then. Files that are named run together."""
-    files = [file for file in sorted((ROOT / "tests").glob("test_*.py")) if imports_bpy(file)]
-    if any(not word.startswith("-") and (ROOT / word.split("::")[0]).exists() for word in arguments):
-        return run_pytest(name, python, core_python, arguments)
-    total = Outcome(name, 0.0)
-    for file in files:
-        part = run_pytest(f"{name}, {file.stem}", python, core_python, [*arguments, f"tests/{file.name}"])
-        for key in ("seconds", "passed", "failed", "skipped"):
-            setattr(total, key, getattr(total, key) + getattr(part, key))
-        if part.note:
-            total.note += f"{file.name} {part.note}; "
-    return total
-
-
 def command_test(options: argparse.Namespace) -> int:
+    from testrun import Outcome, closing, run_apart, run_check, run_pytest
+
     core = core_environment().ensure()
+    environment = child_environment(core)
     blenders = {series: blender_environment(series).ensure() for series in (BLENDERS if options.all else ["4.5"])}
     outcomes: list[Outcome] = []
     if not options.pytest:
@@ -282,18 +207,11 @@ def command_test(options: argparse.Namespace) -> int:
         outcomes.append(run_check("ruff check", [str(core), "-m", "ruff", "check", "."]))
         outcomes.append(run_check("ruff format", [str(core), "-m", "ruff", "format", "--check", "."]))
         outcomes.append(run_check("mypy", [str(core), "-m", "mypy", "build.py", "core", *typed]))
-    outcomes.append(run_pytest("core", core, core, options.pytest))
+    outcomes.append(run_pytest("core", core, environment, options.pytest))
+    files = [file for file in sorted((ROOT / "tests").glob("test_*.py")) if imports_bpy(file)]
     for series, python in blenders.items():
-        outcomes.append(run_apart(f"Blender {series}", python, core, options.pytest))
-    say("\n" + "-" * 72)
-    for row in outcomes:
-        counts = f"{row.passed} passed, {row.failed} failed, {row.skipped} skipped"
-        say(f"{row.name:<14}{counts:<40}{row.seconds:6.1f} s  {row.note}")
-    passed, failed, skipped = (sum(getattr(row, key) for row in outcomes) for key in ("passed", "failed", "skipped"))
-    if not passed + failed:
-        say("No test matches.")
-    say(f"{passed} passed, {failed} failed, {skipped} skipped")
-    return int(failed > 0 or not passed + failed)
+        outcomes.append(run_apart(f"Blender {series}", python, environment, files, options.pytest))
+    return closing(outcomes)
 
 
 # --- zip

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import testrun
 
 import build
 import core.protocol
@@ -140,5 +141,5 @@ def test_help_explains_every_command() -> None:
 
 def test_a_hanging_run_is_ended_at_its_limit(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    assert build.run_limited(command, 0.01, {}) is None
-    assert build.run_limited([sys.executable, "-c", "raise SystemExit(3)"], 1, {}) == 3
+    assert testrun.run_limited(command, 0.01, {}) is None
+    assert testrun.run_limited([sys.executable, "-c", "raise SystemExit(3)"], 1, {}) == 3
