@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from . import pythons, runtime, upkeep
+from . import pythons, runtime, setupbuild, upkeep
 from .command import Core
 from .errors import UserError
 from .modelfolder import Model, short_licence
@@ -33,7 +34,7 @@ class Settings:
 
     source: str = "PRIVATE"
     existing: str = ""
-    build: str = "CPU"
+    build: str = "AUTO"
     wheels: str = ""
     device: str = "AUTO"
 
@@ -96,9 +97,14 @@ def python() -> Path:
             raise UserError("not_set_up", "No Python is chosen yet.", "Choose one in the add-on's preferences.")
         return pythons.locate_python(Path(chosen.existing))
     state = runtime.state(environment_folder(), requirements())
-    if state.name != "ready":
-        raise UserError("not_set_up", f"{state.line}.", "Press Set Up: it fetches about 1 GB of packages, once.")
+    if state.problem is not None:
+        raise state.problem
     return pythons.environment_python(environment_folder())
+
+
+def private() -> bool:
+    """Whether the environment of the add-on's own is the one that is used."""
+    return settings().source == "PRIVATE" and not os.environ.get("MGPT3_PYTHON")
 
 
 def registry() -> Registry:
@@ -152,15 +158,41 @@ def refresh() -> None:
     """Read once whether the core can be started and with which models, for drawing to show: a few small files."""
     upkeep.view.log = str(worker_log())
     upkeep.view.overrides = tuple(name for name in ("MGPT3_PYTHON", "MGPT3_MODEL") if os.environ.get(name))
-    try:
-        python()
-    except UserError as error:
-        upkeep.view.missing = error
+    upkeep.view.state, upkeep.view.missing, upkeep.view.rebuild = None, None, False
+    if private():
+        upkeep.view.state = runtime.state(environment_folder(), requirements())
+        upkeep.view.missing = upkeep.view.state.problem
+        upkeep.view.disk = _disk(upkeep.view.state)
+        upkeep.view.rebuild = _other_build(upkeep.view.state)
     else:
-        upkeep.view.missing = None
+        try:
+            python()
+        except UserError as error:
+            upkeep.view.missing = error
     upkeep.view.models = tuple(registry().models())
     upkeep.view.model = model_in_use()
     upkeep.view.licence_needed = licence_needed(upkeep.view.model)
+
+
+def _disk(state: runtime.State) -> str:
+    """What a set-up takes, and what there is; what it took is in the state's own line."""
+    if state.name == "ready":
+        return ""
+    try:
+        free = setupbuild.gigabytes(shutil.disk_usage(user_folder()).free)
+    except OSError:
+        return ""
+    if settings().wheels:
+        return f"{free} of disk are free"
+    return f"Takes up to {setupbuild.gigabytes(runtime.needed(settings().build.lower()))} of disk; {free} are free"
+
+
+def _other_build(state: runtime.State) -> bool:
+    """Whether an environment was made for another kind of machine than is chosen; wheels are what they are."""
+    chosen = settings()
+    if not state.build or chosen.wheels:
+        return False
+    return setupbuild.likely(state.build) != setupbuild.likely(chosen.build.lower())
 
 
 def take_over() -> None:
@@ -206,16 +238,20 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
         name="Compute With",
         description="Which build of PyTorch is fetched",
         items=[
-            ("CPU", "CPU or Apple GPU", "The small build: about 1 GB on disk; enough for the bundled model"),
-            ("CUDA", "NVIDIA GPU", "The large build with CUDA: about 6 GB on disk"),
+            ("AUTO", "Automatic", "The build for this computer: NVIDIA's or AMD's GPU, Apple's, or the processor"),
+            ("CPU", "CPU or Apple GPU", "The small build; enough for the bundled model"),
+            ("CUDA", "NVIDIA GPU", "The large build with CUDA, also where no such GPU was found"),
+            ("ROCM", "AMD GPU", "The large build with ROCm, for Linux"),
         ],
-        default="CPU",
+        default="AUTO",
         options=set(),
+        update=_changed,
     )
     wheels: StringProperty(
         name="Wheels Folder",
         description="Install from this folder of wheels instead of the network. Leave empty to use the network",
         subtype="DIR_PATH",
+        update=_changed,
     )
     model_folder: StringProperty(
         name="Model Folder",
@@ -230,7 +266,8 @@ class MGPT3_Preferences(bpy.types.AddonPreferences):
         items=[
             ("AUTO", "Automatic", "The GPU where there is one that fits, else the CPU"),
             ("CPU", "CPU", "The processor"),
-            ("CUDA", "CUDA", "The NVIDIA GPU"),
+            ("CUDA", "CUDA", "The NVIDIA GPU, or AMD's through ROCm"),
+            ("MPS", "Metal", "The GPU of an Apple processor"),
         ],
         default="AUTO",
         options=set(),

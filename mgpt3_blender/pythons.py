@@ -11,7 +11,10 @@ from pathlib import Path
 from .child import child_environment, popen_options
 from .errors import UserError
 
-MINIMUM, MAXIMUM = (3, 11), (3, 14)  # what the pinned NumPy asks for at least; the newest that torch is built for
+MINIMUM, MAXIMUM = (3, 11), (3, 14)
+"""The pinned NumPy and SciPy ask for 3.11; all pins have wheels for 3.11 to 3.14 on Linux, Windows and Apple Silicon,
+and torch, NumPy and SciPy have none for 3.15. So Blender's own Python
+always fits: 3.11 up to Blender 5.0, then 3.13."""
 
 
 def environment_python(folder: Path) -> Path:

@@ -1,87 +1,142 @@
-"""The Python environment the core runs in: create it, look at it, check it, remove it.
+"""The Python environment the core runs in: look at it, make it, go on where making it ended, remove it.
 
-The environment lives in a folder of the user's, never in the add-on's own, and counts as made only when its
-marker file is there, which is written last: a set-up that was interrupted is seen as such. Knows nothing of Blender.
+The environment lives in a folder of the user's, never in the add-on's own. It counts as made only when its marker file
+is there, which is written last, after it has made a motion; what a set-up that did not come to its end had reached
+stands in another. One set-up at a time: a lock, which the system frees when its Blender is killed. Knows nothing of
+Blender.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import queue
 import re
 import shutil
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .child import LogFile, child_environment, popen_options
+from . import setupbuild, setuperrors
+from .child import LogFile
 from .errors import UserError
-from .failure import WorkerError
 from .pythons import environment_python, find_python, probe
-from .worker import HELLO_SILENCE, Launch, Worker
+from .setupbuild import gigabytes
+from .setupfetch import fetch, site_packages
+from .setuplock import Lock, held
+from .setupstep import CancelFunction, ProgressFunction, Runner, size
 
 MARKER = "ready.json"
-UV = "uv==0.13.8"  # taken because it knows where PyTorch keeps the builds for each kind of machine; pip does not
-NEEDED_BYTES = {"cpu": 3 * 1024**3, "cuda": 9 * 1024**3}  # packages and the room to unpack them
-SILENCE = 600.0  # seconds without a line from pip: a large wheel is unpacked in silence
+RECORD = "setup.json"  # how far a set-up has come, and how its test motion failed
 
-ProgressFunction = Callable[[float, str], None]
-CancelFunction = Callable[[], bool]
+Verify = Callable[[Path, CancelFunction], str]
+"""Makes a motion with an environment's Python; returns the line that says with what. May raise UserError."""
+
+PACKAGES, VERIFY = "packages", "verify"
+_TRY_AGAIN = {"out_of_memory", "worker_silent", "device_missing", "cancelled"}
+"""Failures of the test motion that new packages would not mend."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where an environment stands. name: "missing", "incomplete", "outdated" or "ready"; line: that for people."""
+    """Where an environment stands.
+
+    Args:
+        name: "missing", "working", "interrupted", "broken", "outdated" or "ready".
+        line: that for people.
+        problem: why no motion can be made, and what to press; None where one can.
+        build: which was chosen when it was made.
+        size: its bytes on disk when it was made.
+    """
 
     name: str
     line: str
+    problem: UserError | None = None
+    build: str = ""
+    size: int = 0
 
 
 def state(folder: Path, requirements: Path) -> State:
-    """Look at an environment without starting anything: a few small files are read."""
+    """Look at an environment without starting anything: a few small files and one folder's names are read."""
+    if held(lock_path(folder)):
+        return _state("working", UserError(
+            "setup_elsewhere", "The environment is being set up now.", "Wait for it: another Blender may be at it."
+        ))  # fmt: skip
     if not folder.is_dir():
-        return State("missing", "Not set up yet")
-    marker = _read_marker(folder)
-    if not marker or not environment_python(folder).exists():
-        return State("incomplete", "The last set-up did not finish")
+        return _state("missing", UserError("not_set_up", "Not set up yet.", "Press Set Up: it fetches packages, once."))
+    marker = _read(folder / MARKER)
+    if not marker:
+        failed = _read(folder / RECORD).get("failed")
+        if isinstance(failed, dict) and failed.get("code") != "cancelled":
+            return _state("broken", UserError(
+                "environment_unproven",
+                f"The packages are there, but the test motion failed: {failed.get('message')}",
+                "Press Repair. If it fails again, open the log.",
+            ))  # fmt: skip
+        return _state("interrupted", UserError(
+            "setup_interrupted", "The last set-up did not come to its end.", "Press Continue: it goes on where it was."
+        ))  # fmt: skip
+    base = _base_python(folder)
+    if not environment_python(folder).exists() or not base.exists():
+        return _state("broken", UserError(
+            "environment_broken",
+            f"The Python that the environment was made with is gone ({base}).",
+            "Press Repair: what was fetched is kept.",
+        ))  # fmt: skip
+    lacking = _lacking(folder, _pins(requirements), marker)
+    if lacking:
+        return _state("broken", UserError(
+            "environment_broken", f"The environment lacks {lacking}.", "Press Repair: what was fetched is kept."
+        ))  # fmt: skip
     if marker.get("requirements") != _fingerprint(requirements):
-        return State("outdated", "Set up for another version of the add-on")
-    return State("ready", f"Set up (Python {marker.get('python', '?')})")
+        return _state("outdated", UserError(
+            "environment_outdated",
+            "The environment is of another version of the add-on.",
+            "Press Update: only what has changed is fetched.",
+        ))  # fmt: skip
+    used = marker.get("bytes")
+    used = used if isinstance(used, int) else 0
+    line = f"Set up (Python {marker.get('python', '?')}" + (f", {gigabytes(used)} on disk)" if used else ")")
+    return State("ready", line, None, str(marker.get("build", "")), used)
+
+
+def lock_path(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def downloads_folder(folder: Path) -> Path:
+    """Where an environment's set-up keeps what it fetched."""
+    return folder.with_name(folder.name + "-downloads")
 
 
 def set_up(
     folder: Path,
     requirements: Path,
     *,
+    verify: Verify,
     pythons: Iterable[Path] = (),
     online: bool,
     wheels: Path | None = None,
-    build: str = "cpu",
+    build: str = "auto",
     log: Path,
     progress: ProgressFunction | None = None,
     cancelled: CancelFunction | None = None,
-) -> Path:
-    """Make the environment and install the core's packages into it. Blocks for minutes: run it in a thread.
+) -> str:
+    """Make the environment, install the core's packages into it and make a motion with it. Blocks for minutes: run it
+    in a thread. What an interrupted one had fetched is not fetched again.
 
     Args:
         folder: of the environment; what is in it is replaced.
         requirements: the core's requirements.txt.
+        verify: makes the motion; what it returns is the first part of the answer.
         pythons: tried before others, e.g. Blender's own.
         online: whether the user allows Blender to use the network.
         wheels: a folder of wheels to install from instead.
-        build: "cpu" or "cuda".
-        log: what pip says goes there.
+        build: which build of PyTorch, a key of setupbuild.NAMES.
+        log: what pip and uv say goes there.
 
-    Returns the environment's interpreter. Raises UserError; code "cancelled" where `cancelled()` turned true.
+    Returns a line for people. Raises UserError; code "cancelled" where `cancelled()` turned true.
     """
-    tell = progress or (lambda fraction, message: None)
-    stop = cancelled or (lambda: False)
     if wheels is None and not online:
         raise UserError(
             "offline",
@@ -90,112 +145,145 @@ def set_up(
         )
     if wheels is not None and not wheels.is_dir():
         raise UserError("wheels_missing", f"There is no folder {wheels}.", "Choose the folder that holds the wheels.")
-    tell(0.0, "Looking for a Python")
-    python = find_python(pythons)
+    setupbuild.check_machine()
+    lock = _locked(folder)
     try:
-        remove(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder.parent).free
+        stop = cancelled or (lambda: False)
+        tell = progress or (lambda fraction, message: None)
+        return _set_up(folder, requirements, verify, pythons, wheels, build, LogFile(log), tell, stop)
     except OSError as error:
-        raise UserError(
-            "folder_unwritable",
-            f"The folder {folder.parent} cannot be written to ({error.strerror}).",
-            "Give yourself the right to write there, or choose an existing Python instead.",
-        ) from error
-    if free < NEEDED_BYTES[build]:
-        raise UserError(
-            "disk_full",
-            f"Setting up needs {NEEDED_BYTES[build] / 1024**3:.0f} GB of disk, {free / 1024**3:.1f} GB are free.",
-            "Free some space and press Set Up again.",
-        )
-    file = LogFile(log)
-    file.note(f"set-up of the {build} build on {platform.system()} {platform.machine()}")
-    tell(0.02, "Creating the environment")
-    _run([str(python), "-I", "-m", "venv", str(folder)], file, stop, lambda line: None)
-    _install(folder, requirements, wheels, build, file, stop, _PipSteps(tell))
-    tell(0.97, "Finishing")
-    version = ".".join(str(n) for n in probe(environment_python(folder)))
-    marker = {"requirements": _fingerprint(requirements), "python": version, "build": build}
-    (folder / MARKER).write_text(json.dumps(marker), encoding="utf-8")
-    tell(1.0, "Set up")
-    return environment_python(folder)
+        raise setuperrors.of_system(error, folder.parent) from error
+    finally:
+        lock.free()
 
 
-def _install(
+def _set_up(
     folder: Path,
     requirements: Path,
+    verify: Verify,
+    pythons: Iterable[Path],
     wheels: Path | None,
     build: str,
     log: LogFile,
+    tell: ProgressFunction,
     stop: CancelFunction,
-    steps: _PipSteps,
-) -> None:
-    """Fetch the pinned packages. torch goes first and by itself: no other package can pull in another build then."""
-    pip = [str(environment_python(folder)), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    pip += ["--progress-bar", "off"]
+) -> str:
+    """The work itself, with the lock held. Raises UserError and OSError."""
+    log.note(f"set-up, build: {build}, on {platform.system()} {platform.machine()}")
+    record = _read(folder / RECORD)
+    want = {"requirements": _fingerprint(requirements), "build": build, "wheels": str(wheels or "")}
+    python = environment_python(folder)
+    failed = record.get("failed")
+    again = not failed or (isinstance(failed, dict) and failed.get("code") in _TRY_AGAIN)
+    notes: list[str] = []
+    whole = record.get("phase") == VERIFY and all(record.get(key) == value for key, value in want.items())
+    if whole and again and python.exists() and not _lacking(folder, _pins(requirements), record):
+        log.note("the packages are all there: only the test motion is left")
+        notes = [str(note) for note in record.get("notes", [])]
+    else:
+        notes = _packages(folder, requirements, pythons, wheels, build, want, log, tell, stop)
+    version = ".".join(str(number) for number in probe(python))
+    done = {**want, "phase": VERIFY, "python": version, "packages": _packages_of(folder), "notes": notes}
+    _write(folder / RECORD, done)
+    tell(0.92, "Making a test motion")
+    try:
+        line = verify(python, stop)
+    except UserError as error:
+        _write(folder / RECORD, {**done, "failed": {"code": error.code, "message": error.message}})
+        raise
+    tell(0.98, "Measuring")
+    shutil.rmtree(downloads_folder(folder) / "unfinished", ignore_errors=True)
+    used = size(folder)
+    _write(folder / MARKER, {**done, "bytes": used})
+    (folder / RECORD).unlink()
+    tell(1.0, "Set up")
+    log.note(f"set up: {line}")
+    return " ".join([f"{line}, {gigabytes(used)} on disk.", *notes])
+
+
+def _packages(
+    folder: Path,
+    requirements: Path,
+    pythons: Iterable[Path],
+    wheels: Path | None,
+    build: str,
+    want: dict[str, str],
+    log: LogFile,
+    tell: ProgressFunction,
+    stop: CancelFunction,
+) -> list[str]:
+    """Make the environment anew with all packages in it; what came another way than planned. Raises UserError, OSError.
+
+    Anew also where one was begun: a package that was being unpacked when its Blender was killed looks whole to pip.
+    What was fetched comes from the downloads, so that costs seconds.
+    """
+    tell(0.0, "Looking for a Python")
+    base = find_python(pythons)
+    remove_environment(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / RECORD, {**want, "phase": PACKAGES})
+    downloads = downloads_folder(folder)
+    shutil.rmtree(downloads / "unfinished", ignore_errors=True)
+    for left in downloads.glob("uv/.tmp*"):
+        shutil.rmtree(left, ignore_errors=True)
+    need = needed(build, wheels)
+    missing = need - size(downloads) - shutil.disk_usage(folder).free
+    if missing > 0:
+        raise UserError(
+            "disk_full",
+            f"Setting up needs about {gigabytes(need)} of disk, of which {gigabytes(missing)} are missing.",
+            "Free some space, then press the button again.",
+        )
+    runner = Runner(base, folder, downloads, log, stop, tell)
+    runner.say(0.02, "Creating the environment")
+    runner.run([str(base), "-I", "-m", "venv", str(folder)])
+    return fetch(runner, requirements, _pins(requirements), wheels, build)
+
+
+def needed(build: str, wheels: Path | None = None) -> int:
+    """Bytes of disk that a set-up takes at its peak.
+
+    Args:
+        build: a key of setupbuild.NAMES.
+        wheels: what a folder of wheels unpacks to is guessed from their size.
+    """
     if wheels is not None:
-        pip += ["--no-index", "--find-links", str(wheels)]
-    torch = [pin for pin in _pins(requirements) if pin.startswith("torch==")]
-    if torch and wheels is None and build == "cpu" and platform.system() == "Linux":
-        # On Linux the package index's torch brings 3 GB of CUDA libraries; elsewhere it is the CPU's or Metal's build.
-        try:
-            _run([*pip, UV], log, stop, steps.line)
-            python = str(environment_python(folder))
-            uv = [python, "-I", "-m", "uv", "pip", "install", "--python", python, "--torch-backend", "cpu"]
-            _run([*uv, "--no-config", "--no-progress", *torch], log, stop, steps.line)
-        except UserError as error:
-            if error.code in ("cancelled", "disk_full"):
-                raise
-            log.note("PyTorch's CPU builds are out of reach: its larger build is taken from the package index")
-    if torch:
-        _run([*pip, *torch], log, stop, steps.line)  # nothing is left to do where it is there already
-    steps.limit = 0.95
-    _run([*pip, "-r", str(requirements)], log, stop, steps.line)
+        return 4 * sum(file.stat().st_size for file in wheels.glob("*.whl"))
+    return setupbuild.NEEDED_BYTES[setupbuild.likely(build)]
 
 
-def remove(folder: Path) -> None:
+def remove_environment(folder: Path) -> None:
     """Delete an environment; the marker goes first, so that half of one never looks whole. Raises OSError."""
     (folder / MARKER).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
 
 
-def size(folder: Path) -> int:
-    """Bytes on disk of an environment. Walks the whole folder: not for drawing code."""
-    return sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
+def remove(folder: Path, *, environment: bool = True) -> int:
+    """Delete what a set-up fetched, and unless told otherwise the environment too. Blocks for seconds.
 
-
-def check(launch: Launch, *, timeout: float = HELLO_SILENCE, cancelled: CancelFunction | None = None) -> dict:
-    """Start a core only to hear its hello, and end it again. Blocks; raises WorkerError.
-
-    Returns the hello: versions, device, model.
+    Returns the bytes that are free now. Raises UserError.
     """
-    stop = cancelled or (lambda: False)
-    worker = Worker(launch)
-    deadline = time.monotonic() + timeout
+    lock = _locked(folder)
     try:
-        request_id = worker.request("hello", silence=timeout)
-        info = worker.wait(request_id, cancelled=lambda: time.monotonic() > deadline or stop())
-    except WorkerError as error:
-        if error.code == "cancelled" and not stop():
-            raise WorkerError(
-                "worker_silent",
-                f"The motion model did not start within {timeout:.0f} seconds.",
-                "Try again; the first start is the slowest. If it happens again, open the log.",
-                log=launch.log,
-            ) from None
-        raise
+        before = size(downloads_folder(folder)) + (size(folder) if environment else 0)
+        if environment:
+            remove_environment(folder)
+        if downloads_folder(folder).exists():
+            shutil.rmtree(downloads_folder(folder))
+    except OSError as error:
+        raise setuperrors.of_system(error, folder) from error
     finally:
-        worker.stop()
-    assert isinstance(info, dict)
-    return info
+        lock.free()
+    return before
 
 
-def ready_line(info: dict) -> str:
-    """A hello in one line for people, e.g. "Ready: MotionGPT3 compact on cpu (torch 2.13.0)"."""
-    model = info.get("model")
-    model = model if isinstance(model, dict) else {}
-    return f"Ready: {model.get('name', 'model')} on {info.get('device', '?')} (torch {info.get('torch', '?')})"
+def distrust(folder: Path, error: UserError) -> None:
+    """Take an environment for broken: a check of it failed. It is seen so until it is repaired. Raises OSError."""
+    marker = _read(folder / MARKER)
+    if marker:
+        _write(folder / RECORD, {**marker, "failed": {"code": error.code, "message": error.message}})
+        (folder / MARKER).unlink()
 
 
 def core_parent(package: Path) -> Path:
@@ -203,107 +291,67 @@ def core_parent(package: Path) -> Path:
     return package if (package / "core" / "__main__.py").is_file() else package.parent
 
 
-class _PipSteps:
-    """Turns pip's lines into progress. How many packages there will be is not known before: it nears `limit`."""
-
-    def __init__(self, tell: ProgressFunction) -> None:
-        self.tell = tell
-        self.fraction = 0.05
-        self.limit = 0.5
-
-    def line(self, line: str) -> None:
-        found = re.match(r"(Collecting|Downloading|Installing collected)[ ]+(\S+)(?:.*\((.+)\))?", line)
-        if found is None:
-            return
-        what, name, size = found.groups()
-        name = re.split(r"[^\w.-]|-\d", Path(name).name)[0].replace("_", "-")
-        if what == "Collecting":
-            self.fraction += (self.limit - self.fraction) * 0.06
-            self.tell(self.fraction, f"Fetching {name}")
-        elif what == "Downloading":
-            self.tell(self.fraction, f"Downloading {name}" + (f" ({size})" if size else ""))
-        else:
-            self.fraction += (self.limit - self.fraction) * 0.5
-            self.tell(self.fraction, "Installing the packages (a few minutes)")
-
-
-def _run(command: Sequence[str], log: LogFile, stop: CancelFunction, heard: Callable[[str], None]) -> None:
-    """Run a step of the set-up with its output in the log. Raises UserError with the last words where it fails."""
+def _locked(folder: Path) -> Lock:
+    """The lock on an environment. Raises UserError where somebody has it, or the folder cannot be written to."""
+    lock = Lock(lock_path(folder))
     try:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=child_environment(os.environ),
-            **popen_options(),
-        )
+        taken = lock.take()
     except OSError as error:
-        raise UserError("python_broken", f"{command[0]} cannot be started ({error.strerror}).", "") from error
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    assert process.stdout is not None
-    pipe = process.stdout
-
-    def read() -> None:
-        for line in pipe:
-            lines.put(line)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    last: list[str] = []
-    since = time.monotonic()
-    try:
-        while thread.is_alive() or not lines.empty():
-            if stop():
-                raise UserError("cancelled", "The set-up was cancelled.", "Press Set Up to begin again.")
-            try:
-                raw = lines.get(timeout=0.1)
-            except queue.Empty:
-                if time.monotonic() - since > SILENCE:
-                    raise UserError(
-                        "setup_stalled", "The set-up has stopped making progress.", "Check the network and try again."
-                    ) from None
-                continue
-            since = time.monotonic()
-            log.write(raw)
-            text = raw.decode("utf-8", "replace").strip()
-            if text:
-                last = [*last[-30:], text]
-                heard(text)
-    finally:
-        if process.poll() is None and thread.is_alive():
-            process.kill()
-        process.wait()
-        thread.join(2.0)
-    if process.returncode != 0:
-        raise _install_error(last)
-
-
-def _install_error(last: Sequence[str]) -> UserError:
-    """The error for a failed step, from what was said last."""
-    text = "\n".join(last)
-    said = next((line for line in reversed(last) if "ERROR" in line or "Error" in line), last[-1] if last else "")
-    if "No space left" in text:
-        return UserError("disk_full", "The disk is full.", "Free some space and press Set Up again.")
-    if any(words in text for words in ("Temporary failure in name", "getaddrinfo", "Max retries", "ConnectionError")):
-        return UserError(
-            "network_failed", "The packages cannot be reached over the network.", "Check the connection and try again."
+        raise setuperrors.of_system(error, folder.parent) from error
+    if not taken:
+        raise UserError(
+            "setup_elsewhere", "Another Blender is setting up the same environment.", "Wait for it, then press Check."
         )
-    if "ensurepip" in text:
-        return UserError(
-            "venv_missing",
-            "The Python that was found cannot make environments.",
-            "Install its venv package (python3-venv on Debian and Ubuntu), or Python 3.13 from python.org.",
-        )
-    return UserError("setup_failed", f"The set-up failed: {said[:300]}", "Open the log for the whole story.")
+    return lock
 
 
-def _read_marker(folder: Path) -> dict:
+def _state(name: str, problem: UserError) -> State:
+    return State(name, problem.message, problem)
+
+
+def _base_python(folder: Path) -> Path:
+    """The Python that an environment was made with; it needs it as long as it lives."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        text = (folder / "pyvenv.cfg").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return environment_python(folder)
+    named = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in text.splitlines())}
+    if "executable" in named:
+        return Path(named["executable"])
+    return Path(named["home"]) if "home" in named else environment_python(folder)
+
+
+def _packages_of(folder: Path) -> list[str]:
+    """The names of the packages' own folders, e.g. "numpy-2.4.6.dist-info"."""
+    return sorted(path.name for path in site_packages(folder).glob("*.dist-info"))
+
+
+def _lacking(folder: Path, pinned: list[str], marker: dict) -> str:
+    """The first package that was there when the environment was made, or is asked for by name, and is not there now."""
+    there = {_plain(name.split("-")[0]) for name in _packages_of(folder)}
+    wanted = [str(name).split("-")[0] for name in marker.get("packages", ())]
+    wanted = wanted or [re.split(r"[=<>!~;\[ ]", pin)[0] for pin in pinned]
+    return next((name for name in wanted if _plain(name) not in there), "")
+
+
+def _plain(name: str) -> str:
+    """A package's name in one of its spellings."""
+    return re.sub(r"[-_.]+", "_", name).lower()
+
+
+def _read(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return marker if isinstance(marker, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, content: dict) -> None:
+    """All of it or nothing: half a file must not be read after its Blender was killed. Raises OSError."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.replace(path)
 
 
 def _pins(requirements: Path) -> list[str]:

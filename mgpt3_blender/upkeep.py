@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .modelfolder import Model
+from .runtime import State
 
 Work = Callable[[Callable[[float, str], None], Callable[[], bool]], str]
 """What a task does: (progress, cancelled) -> the line that says how it ended. May raise UserError."""
@@ -40,6 +41,9 @@ class View:
     line: str = ""
     error: UserError | None = None
     missing: UserError | None = None  # why no request can be made yet, None where one can
+    state: State | None = None  # where the add-on's own environment stands; None where another Python is used
+    rebuild: bool = False  # it has another build of PyTorch than is chosen now
+    disk: str = ""  # what a set-up takes and what there is, for people
     log: str = ""  # where the worker's log is
     overrides: tuple[str, ...] = ()  # environment variables that win over the preferences
     models: tuple[Model, ...] = ()
@@ -48,7 +52,38 @@ class View:
     licence_needed: bool = False  # its licence was not accepted yet
 
 
+@dataclass(frozen=True)
+class Step:
+    """The button that does what is to be done next: its operator, what it says, its icon."""
+
+    operator: str
+    label: str
+    icon: str
+
+
+_STEPS = {
+    "missing": Step("mgpt3.setup", "Set Up", "IMPORT"),
+    "interrupted": Step("mgpt3.setup", "Continue Set-up", "IMPORT"),
+    "broken": Step("mgpt3.setup", "Repair", "TOOL_SETTINGS"),
+    "outdated": Step("mgpt3.setup", "Update", "FILE_REFRESH"),
+    "working": Step("mgpt3.check", "Check Again", "FILE_REFRESH"),  # another Blender is at it
+    "ready": Step("mgpt3.check", "Check", "CHECKMARK"),
+}
+"""Name of an environment's state -> what to do about it."""
+
+
 view = View()
+
+
+def next_step() -> Step:
+    """The one button of the set-up."""
+    if view.task is not None and view.task.about == SETUP:
+        return Step("mgpt3.setup_cancel", "Stop", "X")
+    if view.state is None:
+        return _STEPS["ready"]
+    if view.state.name == "ready" and view.rebuild:
+        return Step("mgpt3.setup", "Set Up Again", "IMPORT")
+    return _STEPS[view.state.name]
 
 
 def busy() -> bool:
@@ -96,6 +131,7 @@ def reset(timeout: float = 2.0) -> None:
         task.done.wait(timeout)
     view.task, view.line, view.error, view.missing = None, "", None, None
     view.models, view.model, view.checkpoint, view.licence_needed = (), None, None, False
+    view.state, view.rebuild, view.disk = None, False, ""
 
 
 def say(about: str, line: str = "", error: UserError | None = None) -> None:

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
+import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 from tiny_model import ROOT, make_tiny_model
+from tinywheels import make_wheel
 
-from mgpt3_blender import pythons, runtime, upkeep
+from mgpt3_blender import pythons, runtime, setupbuild, setupcheck, setuperrors, setupfetch, setupstep, upkeep
+from mgpt3_blender.child import LogFile
 from mgpt3_blender.errors import UserError
 from mgpt3_blender.failure import WorkerError
 from mgpt3_blender.worker import Launch
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this computer's own pip settings."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
 @pytest.fixture
 def wheels(tmp_path: Path) -> Path:
     """A folder with one wheel of one line: offline set-up without the size of torch."""
     folder = tmp_path / "räder mit leer"
-    folder.mkdir()
-    files = {
-        "tiny_wheel.py": b"ANSWER = 42\n",
-        "tiny_wheel-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1.0\n",
-        "tiny_wheel-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = ""
-    for name, data in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        record += f"{name},sha256={digest},{len(data)}\n"
-    record += "tiny_wheel-1.0.dist-info/RECORD,,\n"
-    with zipfile.ZipFile(folder / "tiny_wheel-1.0-py3-none-any.whl", "w") as wheel:
-        for name, data in {**files, "tiny_wheel-1.0.dist-info/RECORD": record.encode()}.items():
-            wheel.writestr(name, data)
+    make_wheel(folder, "tiny-wheel")
     return folder
 
 
@@ -48,52 +43,112 @@ def requirements(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The size of the real packages is not asked for by these."""
-    monkeypatch.setattr(runtime, "NEEDED_BYTES", {"cpu": 1000, "cuda": 1000})
+def answers(python: Path, stop: runtime.CancelFunction) -> str:
+    """Stands for the test motion, which these packages cannot make: the tiny package is really imported."""
+    done = subprocess.run([str(python), "-I", "-c", "import tiny_wheel; print(tiny_wheel.ANSWER)"], capture_output=True)
+    return f"It says {done.stdout.decode().strip()}"
 
 
-def set_up(folder: Path, requirements: Path, tmp_path: Path, **options: object) -> Path:
-    options = {"online": False, "log": tmp_path / "setup.log", "pythons": [Path(sys.executable)], **options}
+def set_up(folder: Path, requirements: Path, tmp_path: Path, **options: object) -> str:
+    options = {
+        "verify": answers,
+        "online": False,
+        "log": tmp_path / "setup.log",
+        "pythons": [Path(sys.executable)],
+        **options,
+    }
     return runtime.set_up(folder, requirements, **options)
 
 
-@pytest.mark.usefixtures("room")
+def name_of(folder: Path, requirements: Path) -> str:
+    return runtime.state(folder, requirements).name
+
+
 def test_an_environment_is_made_offline_and_known_for_what_it_is(
     wheels: Path, requirements: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "Zoë's folder" / "environment"
-    assert runtime.state(folder, requirements).name == "missing"
+    folder = tmp_path / "Zoë's 歩く folder" / "environment"
+    assert name_of(folder, requirements) == "missing"
     told: list[float] = []
-    python = set_up(
+    line = set_up(
         folder, requirements, tmp_path, wheels=wheels, progress=lambda fraction, message: told.append(fraction)
     )
-    assert python == pythons.environment_python(folder)
+    python = pythons.environment_python(folder)
+    assert line.startswith("It says 42, ")
+    assert line.endswith(" MB on disk.")
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert pythons.probe(python)[0] == 3
-    assert runtime.state(folder, requirements).name == "ready"
+    state = runtime.state(folder, requirements)
+    assert (state.name, state.problem, state.build) == ("ready", None, "auto")
+    assert "MB on disk" in state.line
+    assert state.size == pytest.approx(setupstep.size(folder), rel=0.01)
     assert "tiny" in (tmp_path / "setup.log").read_text(encoding="utf-8")
     assert pythons.validate_python(folder) == python
-    assert runtime.size(folder) > 1000
 
     requirements.write_text("# other words, same pins\n\ntiny-wheel==1.0\n", encoding="utf-8")
-    assert runtime.state(folder, requirements).name == "ready"
+    assert name_of(folder, requirements) == "ready"
     requirements.write_text("tiny-wheel==2.0\n", encoding="utf-8")
-    assert runtime.state(folder, requirements).name == "outdated"
+    assert name_of(folder, requirements) == "outdated"
+    requirements.write_text("tiny-wheel==1.0\n", encoding="utf-8")
 
-    with pytest.raises(UserError) as caught:  # there is no such wheel: what is left is no environment
-        set_up(folder, requirements, tmp_path, wheels=wheels)
-    assert caught.value.code == "setup_failed"
-    assert "tiny-wheel" in caught.value.message
-    assert runtime.state(folder, requirements).name == "incomplete"
+    info = next(folder.rglob("tiny_wheel-1.0.dist-info"))
+    info.rename(tmp_path / "away")
+    state = runtime.state(folder, requirements)
+    assert (state.name, state.problem.code) == ("broken", "environment_broken")
+    assert "tiny_wheel" in state.line
+    (tmp_path / "away").rename(info)
 
-    runtime.remove(folder)
-    assert runtime.state(folder, requirements).name == "missing"
+    settings = folder / "pyvenv.cfg"
+    text = settings.read_text(encoding="utf-8")
+    gone = tmp_path / "removed" / "python3.11"
+    settings.write_text("".join(
+        f"executable = {gone}\n" if line.startswith("executable") else f"{line}\n" for line in text.splitlines()
+    ), encoding="utf-8")  # fmt: skip
+    state = runtime.state(folder, requirements)
+    assert state.name == "broken"
+    assert str(gone) in state.line
+    settings.write_text(text, encoding="utf-8")
+    assert name_of(folder, requirements) == "ready"
+
+    runtime.distrust(folder, UserError("packages_missing", "It lacks torch."))  # a check has failed
+    state = runtime.state(folder, requirements)
+    assert (state.name, state.problem.code) == ("broken", "environment_unproven")
+    assert "It lacks torch." in state.line
+
+    make_wheel(runtime.downloads_folder(folder), "kept")
+    freed = runtime.remove(folder, environment=False)
+    assert 0 < freed < 10_000
+    assert folder.exists()
+    assert runtime.remove(folder) > 100_000
+    assert name_of(folder, requirements) == "missing"
+    assert not folder.exists()
+    assert not runtime.downloads_folder(folder).exists()
 
 
-@pytest.mark.usefixtures("room")
+def test_a_test_motion_that_fails_is_remembered(wheels: Path, requirements: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "environment"
+    error = UserError("out_of_memory", "The memory is full.", "Close other programs.")
+
+    def fails(python: Path, stop: runtime.CancelFunction) -> str:
+        raise error
+
+    with pytest.raises(UserError, match="memory"):
+        set_up(folder, requirements, tmp_path, wheels=wheels, verify=fails)
+    state = runtime.state(folder, requirements)
+    assert (state.name, state.problem.code) == ("broken", "environment_unproven")
+    made = (folder / "pyvenv.cfg").stat().st_mtime_ns
+    set_up(folder, requirements, tmp_path, wheels=wheels)  # new packages would not have given it more memory
+    assert name_of(folder, requirements) == "ready"
+    assert (folder / "pyvenv.cfg").stat().st_mtime_ns == made
+
+    error = UserError("worker_crashed", "It crashed.")
+    runtime.distrust(folder, error)
+    set_up(folder, requirements, tmp_path, wheels=wheels)
+    assert name_of(folder, requirements) == "ready"
+    assert (folder / "pyvenv.cfg").stat().st_mtime_ns != made  # made anew
+
+
 def test_a_cancelled_set_up_leaves_nothing_that_looks_whole(wheels: Path, requirements: Path, tmp_path: Path) -> None:
     folder = tmp_path / "environment"
     begun = threading.Event()
@@ -107,7 +162,7 @@ def test_a_cancelled_set_up_leaves_nothing_that_looks_whole(wheels: Path, requir
             cancelled=begun.is_set,
         )
     assert caught.value.code == "cancelled"
-    assert runtime.state(folder, requirements).name in ("missing", "incomplete")
+    assert name_of(folder, requirements) == "interrupted"
 
 
 def test_no_network_without_leave(requirements: Path, tmp_path: Path) -> None:
@@ -122,12 +177,13 @@ def test_no_network_without_leave(requirements: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_seen_before_anything_is_fetched(
-    requirements: Path, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "NEEDED_BYTES", {"cpu": 1 << 60})
+    monkeypatch.setitem(setupbuild.NEEDED_BYTES, "cpu", 1 << 60)
     with pytest.raises(UserError) as caught:
-        set_up(tmp_path / "environment", requirements, tmp_path, wheels=wheels)
+        set_up(tmp_path / "environment", requirements, tmp_path, online=True, build="cpu")
     assert caught.value.code == "disk_full"
+    assert "1073741824.0 GB" in caught.value.message
 
 
 def test_pythons_that_do_not_fit_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,21 +219,33 @@ def test_pythons_are_found_though_the_path_is_bare(monkeypatch: pytest.MonkeyPat
     ("said", "code"),
     [
         ("OSError: [Errno 28] No space left on device", "disk_full"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 13] Permission denied: 'x'", "folder_unwritable"),
+        (
+            "  HINT: This error might have occurred since this system does not have Windows Long Path support enabled.",
+            "path_too_long",
+        ),
+        ("ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 x'))", "proxy_refused"),
+        ("  Caused by: invalid peer certificate: UnknownIssuer", "certificate_untrusted"),
+        ("  Caused by: failed to lookup address information: Name or service not known", "network_failed"),
+        ("  x No solution found: Because there is no version of torch==2.13.0", "package_missing"),
         ("Temporary failure in name resolution", "network_failed"),
         ("The virtual environment was not created because ensurepip is not available", "venv_missing"),
-        ("ERROR: No matching distribution found for torch", "setup_failed"),
+        ("thread 'main' panicked: an error nobody has seen", "setup_failed"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "package_missing"),
     ],
 )
 def test_failures_of_the_set_up_name_their_remedy(said: str, code: str) -> None:
-    error = runtime._install_error(["Collecting torch", said])
+    error = setuperrors.failure(["Collecting torch", said])
     assert error.code == code
     assert error.message
     assert error.remedy
 
 
-def test_what_pip_says_becomes_progress() -> None:
+def test_what_pip_and_uv_say_becomes_progress(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
-    steps = runtime._PipSteps(lambda fraction, message: told.append((fraction, message)))
+    log = LogFile(tmp_path / "log.txt")
+    runner = setupstep.Runner(Path("-"), tmp_path, tmp_path, log, lambda: False, lambda *words: told.append(words))
+    steps = setupfetch.Steps(runner)
     for line in (
         "Looking in links: /x",
         "Collecting torch==2.13.0",
@@ -186,6 +254,11 @@ def test_what_pip_says_becomes_progress() -> None:
         "Installing collected packages: mpmath, torch",
         "Collecting huggingface-hub<3.0,>=1.0 (from transformers)",
         "Downloading huggingface_hub-1.2-py3-none-any.whl (512 kB)",
+        "Resolved 21 packages in 137ms",
+        "Downloading numpy (16.1MiB)",
+        " Downloaded numpy",
+        "Prepared 21 packages in 8s",
+        " + numpy==2.4.6",
     ):
         steps.line(line)
     assert [message for _, message in told] == [
@@ -194,27 +267,59 @@ def test_what_pip_says_becomes_progress() -> None:
         "Installing the packages (a few minutes)",
         "Fetching huggingface-hub",
         "Downloading huggingface-hub (512 kB)",
+        "Downloading numpy (16.1MiB)",
+        "Installing the packages (a few minutes)",
     ]
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert told[-1][0] < steps.limit
 
 
-def test_check_says_in_one_line_what_works(core_python: Path, tmp_path: Path) -> None:
+def test_check_makes_a_motion_and_says_in_one_line_what_works(core_python: Path, tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "model", core_python)
     launch = Launch(core_python, ROOT, tmp_path / "worker.log", model, "cpu")
-    line = runtime.ready_line(runtime.check(launch))
-    assert line.startswith("Ready: tiny random on cpu (torch ")
+    for motion in (True, False):
+        line = setupcheck.ready_line(setupcheck.check(launch, motion=motion))
+        assert line.startswith("Ready: tiny random on cpu (torch ")
+    line = setupcheck.ready_line(setupcheck.check(Launch(core_python, ROOT, tmp_path / "worker.log", None, "cpu")))
+    assert line.startswith("Ready: MotionGPT3 compact on cpu (torch ")
     with pytest.raises(WorkerError) as caught:
-        runtime.check(Launch(core_python, ROOT, tmp_path / "worker.log", tmp_path / "nowhere", "cpu"))
+        setupcheck.check(Launch(core_python, ROOT, tmp_path / "worker.log", tmp_path / "nowhere", "cpu"))
     assert caught.value.code == "model_missing"
 
 
-def test_check_of_a_python_without_the_packages_names_the_remedy(
-    wheels: Path, requirements: Path, tmp_path: Path, room: None
-) -> None:
-    python = set_up(tmp_path / "environment", requirements, tmp_path, wheels=wheels)
+WRONG = """
+import base64, json, struct, sys
+joints = {joints}
+data = base64.b64encode(struct.pack(f"<{{len(joints)}}f", *joints)).decode()
+motion = {{"joints": {{"dtype": "float32", "shape": [len(joints) // 66, 22, 3], "data": data}}}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {{"protocol": 1}} if asked["method"] == "hello" else {{"motions": [motion]}}
+    print(json.dumps({{"jsonrpc": "2.0", "id": asked["id"], "result": result}}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("joints", "said"),
+    [
+        ("[float('nan')] * 66 * 20", "not finite"),
+        ("[0.0] * 66 * 20", "0.00 m tall"),
+        ("[i / 66 for i in range(66)] * 3", "3 frames"),
+    ],
+)
+def test_a_motion_that_is_none_is_not_taken_for_one(joints: str, said: str, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", WRONG.format(joints=joints))  # stands for a core whose arithmetic is broken
     with pytest.raises(WorkerError) as caught:
-        runtime.check(Launch(python, ROOT, tmp_path / "worker.log"))
+        setupcheck.check(Launch(Path("-"), tmp_path, tmp_path / "worker.log", command=command))
+    assert caught.value.code == "motion_wrong"
+    assert said in caught.value.message
+
+
+def test_check_of_a_python_without_the_packages_names_the_remedy(tmp_path: Path) -> None:
+    python = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    with pytest.raises(WorkerError) as caught:
+        setupcheck.check(Launch(python, ROOT, tmp_path / "worker.log"))
     assert caught.value.code == "packages_missing"
 
 
@@ -223,7 +328,7 @@ def test_check_does_not_wait_for_ever(tmp_path: Path) -> None:
     launch = Launch(Path("-"), tmp_path, tmp_path / "worker.log", command=("sleep", "60"))
     started = time.monotonic()
     with pytest.raises(WorkerError) as caught:
-        runtime.check(launch, timeout=0.5)
+        setupcheck.check(launch, timeout=0.5)
     assert caught.value.code == "worker_silent"
     assert time.monotonic() - started < 10
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 import bpy
 from bpy.props import EnumProperty
 
-from .. import jobs, preferences, pythons, runtime, upkeep
+from .. import jobs, preferences, pythons, runtime, setupbuild, setupcheck, upkeep
 from ..errors import UserError
+from ..i18n import say
 from ..worker import Launch
 from .running import print_progress, redraw
 
 TICK = 0.2
+DAMAGED = {"packages_missing", "python_broken", "python_missing", "python_unsuitable"}
+"""What a check finds only where the environment itself is damaged; of other failures it need not be the cause."""
 
 
 def setup_work() -> upkeep.Work:
@@ -25,20 +29,22 @@ def setup_work() -> upkeep.Work:
     cache = preferences.user_folder() / "bytecode"
 
     def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> str:
-        python = runtime.set_up(
+        def verify(python: Path, stop: Callable[[], bool]) -> str:
+            launch = Launch(python, package, worker_log, device=chosen.device.lower(), cache=cache)
+            return setupcheck.ready_line(setupcheck.check(launch, cancelled=stop))
+
+        return runtime.set_up(
             folder,
             requirements,
+            verify=verify,
             pythons=own,
             online=online,
             wheels=Path(chosen.wheels) if chosen.wheels else None,
             build=chosen.build.lower(),
             log=log,
-            progress=lambda fraction, message: progress(fraction * 0.95, message),
+            progress=progress,
             cancelled=cancelled,
         )
-        progress(0.95, "Starting the model for the first time")
-        launch = Launch(python, package, worker_log, device=chosen.device.lower(), cache=cache)
-        return runtime.ready_line(runtime.check(launch, cancelled=cancelled))
 
     return work
 
@@ -46,12 +52,31 @@ def setup_work() -> upkeep.Work:
 def check_work() -> upkeep.Work:
     """The check of what is chosen now. Raises UserError where there is no Python to check."""
     launch = preferences.launch()
+    motion = not preferences.licence_needed(preferences.model_in_use())
+    own = preferences.environment_folder() if preferences.private() else None
 
     def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> str:
         progress(0.1, "Starting Python")
-        pythons.validate_python(launch.python)
-        progress(0.3, "Starting the motion model")
-        return runtime.ready_line(runtime.check(launch, cancelled=cancelled))
+        try:
+            pythons.validate_python(launch.python)
+            progress(0.3, "Making a test motion" if motion else "Starting the motion model")
+            return setupcheck.ready_line(setupcheck.check(launch, motion=motion, cancelled=cancelled))
+        except UserError as error:
+            if own is not None and error.code in DAMAGED:
+                with contextlib.suppress(OSError):  # where nothing can be written, the error itself is enough
+                    runtime.distrust(own, error)
+            raise
+
+    return work
+
+
+def remove_work(everything: bool) -> upkeep.Work:
+    """Deleting the environment and the downloads, or only these, to be run in a thread."""
+    folder = preferences.environment_folder()
+
+    def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> str:
+        progress(0.2, "Deleting")
+        return f"Removed: {setupbuild.gigabytes(runtime.remove(folder, environment=everything))} are free again"
 
     return work
 
@@ -90,7 +115,7 @@ def _tick() -> float | None:
 def idle(operator: type[bpy.types.Operator]) -> bool:
     """For poll: whether nothing else is being set up, checked or fetched; says so where it is."""
     if upkeep.view.task is not None:
-        operator.poll_message_set(f"{upkeep.view.task.title} is still under way")
+        operator.poll_message_set(say("{task} is still under way", task=say(upkeep.view.task.title)))
         return False
     return True
 
@@ -104,7 +129,8 @@ def no_motion(operator: type[bpy.types.Operator]) -> bool:
 
 
 class MGPT3_OT_setup(bpy.types.Operator):
-    """Create the add-on's own Python environment and fetch the packages of the motion model into it"""
+    """Make the add-on's own Python environment, fetch the motion model's packages and make a test motion. A set-up \
+that did not come to its end goes on where it was"""
 
     bl_idname = "mgpt3.setup"
     bl_label = "Set Up MotionGPT3"
@@ -120,7 +146,7 @@ class MGPT3_OT_setup(bpy.types.Operator):
 
 
 class MGPT3_OT_check(bpy.types.Operator):
-    """Start the motion model once and say whether it works, on which device and with which model"""
+    """Make a test motion and say whether the motion model works, on which device and with which model"""
 
     bl_idname = "mgpt3.check"
     bl_label = "Check MotionGPT3"
@@ -154,11 +180,21 @@ class MGPT3_OT_setup_cancel(bpy.types.Operator):
 
 
 class MGPT3_OT_remove_environment(bpy.types.Operator):
-    """Delete the add-on's own Python environment from this computer"""
+    """Delete the add-on's own Python environment, or what was fetched for it, from this computer"""
 
     bl_idname = "mgpt3.remove_environment"
     bl_label = "Remove Environment"
     bl_options = {"INTERNAL"}
+
+    what: EnumProperty(
+        name="Remove",
+        description="What is deleted",
+        items=[
+            ("ALL", "Environment and Downloads", "All that the set-up put on the disk. Models and files stay"),
+            ("DOWNLOADS", "Downloads Only", "What was kept of the downloads: a repair would fetch them again"),
+        ],
+        options={"SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -169,14 +205,8 @@ class MGPT3_OT_remove_environment(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         jobs.stop_worker()
-        try:
-            runtime.remove(preferences.environment_folder())
-        except OSError as error:
-            self.report({"ERROR"}, f"The environment could not be removed: {error.strerror}")
-            return {"CANCELLED"}
-        finally:
-            preferences.refresh()
-        return {"FINISHED"}
+        everything = self.what == "ALL"
+        return begin(self, "Removal", lambda: remove_work(everything))
 
 
 class MGPT3_OT_open_log(bpy.types.Operator):
