@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from core import protocol
 from core.errors import Cancelled, CoreError
 from core.fullmemory import memory_is_full
+from core.lifeline import tie
 from core.methods import METHODS
 from core.protocol import VERSION, Params, ProtocolError, Request
 from core.skeleton import FPS, JOINTS
@@ -372,7 +373,8 @@ def serve(model_path: Path | None = None, device: str = "auto", precision: str =
     os.dup2(nothing, 0)
     os.close(nothing)
     sys.stdout = sys.stderr
-    log.info("MotionGPT3 core %s, process %d", VERSION, os.getpid())
+    tied = tie(incoming.fileno())  # before there are threads
+    log.info("MotionGPT3 core %s, process %d, tied by %s", VERSION, os.getpid(), tied or "stdin")
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C reaches the whole group; the client decides for itself
         Worker(incoming, outgoing, model_path, device, precision).run()
     os._exit(0)

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import winjob
+from .bugreport import secrets_of
 from .wire import MAX_LINE
 
 LOG_LIMIT = 1024 * 1024
@@ -58,18 +60,32 @@ def popen_options() -> dict:
     return {"start_new_session": True}
 
 
+def _private() -> list[tuple[bytes, bytes]]:
+    """What is written in other words: (text, what stands for it)."""
+    found = [(value, "<secret>") for value in secrets_of(os.environ)]
+    home = os.path.expanduser("~").rstrip("/\\")
+    if len(home) > 1:  # as it is, and as a Windows path stands in a message or in quotes
+        forms = dict.fromkeys((home, home.replace("\\", "\\\\"), home.replace("\\", "/")))
+        found += [(form + end, "~" + end) for form in forms for end in ("/", "\\", "'", '"', "\n")]
+    return [(text.encode("utf-8", "replace"), shown.encode()) for text, shown in found]
+
+
 class LogFile:
     """A log that is never more than two files of `limit` bytes: when full it becomes NAME.1 and starts anew.
 
-    A log that cannot be written (full disk, read-only folder) is given up silently: the work goes on.
+    The home folder and what the environment holds of secrets do not get into it: logs are shown to strangers. A log
+    that cannot be written (full disk, read-only folder) is given up silently: the work goes on.
     """
 
     def __init__(self, path: Path, limit: int = LOG_LIMIT) -> None:
         self.path = path
         self.limit = limit
         self._lock = threading.Lock()
+        self._private = _private()
 
     def write(self, data: bytes) -> None:
+        for private, shown in self._private:
+            data = data.replace(private, shown)
         with self._lock, contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and self.path.stat().st_size + len(data) > self.limit:
@@ -116,6 +132,7 @@ class Child:
             stderr=subprocess.PIPE,
             **popen_options(),
         )
+        winjob.tie(self.process)
         log.note(f"worker started, process {self.process.pid}")
         self._threads = [
             threading.Thread(target=target, name=f"mgpt3 {target.__name__.strip('_')}", daemon=True)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import bpy
 
@@ -17,6 +18,9 @@ from . import VERSION, bonemap, results
 from .errors import UserError
 from .rig.options import DEFAULT, Options
 from .wire import decode_array
+
+if TYPE_CHECKING:
+    from .ahead import Ahead
 
 MIN_SECONDS, MAX_SECONDS = 1.0, 9.8  # the model was trained on 20 to 196 frames at 20 a second
 MAX_SEED = 2**31 - 1
@@ -161,6 +165,7 @@ def apply_reply(
     armature: bpy.types.Object,
     scene: bpy.types.Scene,
     start_frame: float | None = None,
+    ahead: Ahead | None = None,
 ) -> Outcome:
     """Put the worker's answer on the character: a new action per variation, the first one active.
 
@@ -169,14 +174,14 @@ def apply_reply(
     Args:
         reply: result of the worker's `generate`.
         start_frame: where the motions begin; None for the scene's current frame.
+        ahead: what was worked out of this answer for this character (`solve`), where anything was.
 
     Raises UserError.
     """
     from .rig.apply import apply_motion, remove_motion
 
     motions = _motions(reply)
-    assert isinstance(reply, dict)
-    fps = float(reply.get("fps", 20.0))
+    solved = solve(reply, request, armature, scene).solved(ahead)
     start = float(scene.frame_current if start_frame is None else start_frame)
     previous = results.Binding.of(armature)
     made: list[bpy.types.Action] = []
@@ -192,9 +197,11 @@ def apply_reply(
                 scene=scene,
                 name=name,
                 start_frame=start,
-                fps=fps,
+                fps=_rate(reply),
                 metadata={**_metadata(reply, request, seed), results.MADE: now},
-                options=replace(request.retarget, foot_lock=request.clean_feet),
+                options=_options(request),
+                prepared=solved[number - 1],
+                shown=number == 1,
             )
             made.insert(0, result.action)
             warnings += [text for text in result.warnings if text not in warnings]
@@ -209,6 +216,14 @@ def apply_reply(
     results.remember(armature, made)
     line = _line(made[0], armature, scene, len(made), errors[0])
     return Outcome(armature, made, line, warnings, results.note(made[0]), results.doubtful(made[0]))
+
+
+def solve(reply: object, request: Request, armature: bpy.types.Object, scene: bpy.types.Scene) -> Ahead:
+    """The answer's motions, to be solved for a character. Changes nothing. Raises UserError."""
+    from .ahead import Ahead
+
+    motions = [joints for joints, _ in _motions(reply)]
+    return Ahead(armature, motions, _rate(reply), scene, _options(request))
 
 
 def generate_for_character(
@@ -278,6 +293,14 @@ def character_job(
     start = float(scene.frame_current if start_frame is None else start_frame)
     character = results.Reference.to(armature) if armature is not None else None
     home = results.Reference.to(scene)
+    ahead: Ahead | None = None
+
+    def prepare(reply: object) -> Ahead | None:
+        nonlocal ahead
+        where = home.find(bpy.data.scenes)
+        target = character.find(where.objects) if where is not None and character is not None else None
+        ahead = solve(reply, request, target, where).start() if target is not None else None
+        return ahead
 
     def apply(reply: object) -> Outcome:
         where = home.find(bpy.data.scenes)
@@ -293,9 +316,9 @@ def character_job(
                 f'The character "{character.name}" was deleted while its motion was being made.',
                 "Undo the deletion and generate again, or choose another character.",
             )
-        return apply_reply(reply, request, target, where, start)
+        return apply_reply(reply, request, target, where, start, ahead)
 
-    return jobs.Job("Generate", "generate", request.params(), apply)
+    return jobs.Job("Generate", "generate", request.params(), apply, prepare=prepare)
 
 
 def action_name(prompt: str, number: int | None = None) -> str:
@@ -309,13 +332,13 @@ def action_name(prompt: str, number: int | None = None) -> str:
 
 
 def _add_mannequin(scene: bpy.types.Scene) -> bpy.types.Object:
-    from .mannequin import create_mannequin
+    from .mannequin import add_mannequin
 
     window = bpy.context.window
     if window is None or window.scene == scene:
-        return create_mannequin(bpy.context)
+        return add_mannequin(bpy.context)
     with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0], collection=scene.collection):
-        return create_mannequin(bpy.context)
+        return add_mannequin(bpy.context)
 
 
 def _motions(reply: object) -> list[tuple]:
@@ -324,6 +347,16 @@ def _motions(reply: object) -> list[tuple]:
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UserError("bad_answer", "The motion model's answer holds no motion.", "Generate again.")
     return [(decode_array(entry.get("joints")), int(entry.get("seed", 0))) for entry in entries]
+
+
+def _rate(reply: object) -> float:
+    """Frames a second of an answer's motions."""
+    assert isinstance(reply, dict)
+    return float(reply.get("fps", 20.0))
+
+
+def _options(request: Request) -> Options:
+    return replace(request.retarget, foot_lock=request.clean_feet)
 
 
 def _metadata(reply: dict, request: Request, seed: int) -> dict[str, str | int | float]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import atexit
 import enum
+import math
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from .errors import UserError
 from .worker import Failure, Launch, Progress, Result, Worker
@@ -21,13 +24,25 @@ from .worker import Failure, Launch, Progress, Result, Worker
 class State(enum.Enum):
     WAITING = "waiting"  # not sent yet
     RUNNING = "running"
-    READY = "ready"  # answered, to be applied as soon as the editing mode allows
+    READY = "ready"  # answered, to be applied as soon as it is worked out and the editing mode allows
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
+STARTING = "Starting the motion model"
+PIECE = 0.15
+"""Seconds of a tick that go into putting a request together."""
 ENDED = (State.DONE, State.FAILED, State.CANCELLED)
+
+
+class Preparation(Protocol):
+    """Work in a thread between an answer and its application."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def give_up(self) -> None: ...
 
 
 @dataclass
@@ -39,6 +54,9 @@ class Job:
         method, params: of the worker's request.
         apply: answer -> an object with a `line` for the user; in the main thread; may raise UserError, having changed
             nothing then.
+        prepare: answer -> something with `done` and `give_up`, which works out in a thread what `apply` will need, so
+            that the window need not wait; in the main thread, changes nothing; may raise UserError. None where `apply`
+            takes no time to speak of.
         then: answer -> the params of a further request, None after the last one, whose answer `apply` gets. May raise
             UserError. parts: how many requests there will be, for the progress.
     """
@@ -49,18 +67,43 @@ class Job:
     apply: Callable[[object], object]
     then: Callable[[object], dict | None] | None = None
     parts: int = 1
+    prepare: Callable[[object], Preparation | None] | None = None
     part: int = 0
     state: State = State.WAITING
     fraction: float = 0.0
-    message: str = "Starting the motion model"
+    message: str = STARTING
     error: UserError | None = None
     outcome: object = None
+    gather: Callable[[float], dict | None] | None = None
+    gathering: Callable[[], str] | None = None
     reply: object = None
+    preparation: Preparation | None = None
     id: int | None = None
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    def gather_with(self, gather: Callable[[float], dict | None], said: Callable[[], str]) -> None:
+        """Have the params put together piece by piece; begins at once, and so raises the UserErrors that come at once.
+
+        Args:
+            gather: until when (of time.monotonic()) it may work -> the params, None where that was not enough. In the
+                main thread; changes nothing; may raise UserError.
+            said: how far it is, for the user.
+        """
+        self.gather, self.gathering = gather, said
+        self.gather_some(PIECE)
+
+    def gather_some(self, seconds: float) -> bool:
+        """Go on for about so long; True when the params are there. Raises UserError."""
+        params = self.gather(time.monotonic() + seconds) if self.gather is not None else self.params
+        if params is None:
+            assert self.gathering is not None
+            self.message = self.gathering()
+            return False
+        self.params, self.gather = params, None
+        return True
 
     def tell(self, fraction: float, message: str) -> None:
         """Note how far the request under way is."""
@@ -139,11 +182,13 @@ def start(job: Job, launch: Launch | None = None) -> None:
             from .preferences import check_licence
 
             check_licence()
-        job.id = worker(launch).request(job.method, job.params)
+        speaker = worker(launch)
+        if job.gather is None:
+            job.id = speaker.request(job.method, job.params)
+            job.state = State.RUNNING
     except UserError as error:
         _fail(job, error)
         raise
-    job.state = State.RUNNING
 
 
 def pump(*, may_apply: bool = True) -> bool:
@@ -156,6 +201,8 @@ def pump(*, may_apply: bool = True) -> bool:
     if job is None or job.ended or _worker is None:
         return False
     before = (job.state, job.fraction, job.message)
+    if job.state is State.WAITING and may_apply:
+        _gather(job)
     for event in _worker.poll():
         if event.id != job.id:
             continue
@@ -166,11 +213,26 @@ def pump(*, may_apply: bool = True) -> bool:
         elif isinstance(event, Failure):
             _end_by_failure(job, event.error)
     if job.state is State.READY:
-        if may_apply:
+        if not may_apply:
+            job.message = "Ready: leave this editing mode to put the motion on the character"
+        elif _prepared(job):
             _apply(job)
         else:
-            job.message = "Ready: leave this editing mode to put the motion on the character"
+            job.message = "Putting it on the character"
     return before != (job.state, job.fraction, job.message)
+
+
+def _gather(job: Job) -> None:
+    """Put the params together for a while; send the request where they are there."""
+    assert _worker is not None
+    try:
+        if job.gather_some(PIECE):
+            job.id = _worker.request(job.method, job.params)
+            job.state, job.message = State.RUNNING, STARTING
+    except UserError as error:
+        _fail(job, error)
+    except Exception as error:
+        _fail(job, _bug(error))
 
 
 def _answered(job: Job, answer: object) -> None:
@@ -189,6 +251,19 @@ def _answered(job: Job, answer: object) -> None:
         job.state, job.reply, job.fraction = State.READY, answer, 1.0
 
 
+def _prepared(job: Job) -> bool:
+    """Whether what applying needs is worked out; begins with it at the first call. A failure ends the job."""
+    begin, job.prepare = job.prepare, None
+    if begin is not None:
+        try:
+            job.preparation = begin(job.reply)
+        except UserError as error:
+            _fail(job, error)
+        except Exception as error:
+            _fail(job, _bug(error))
+    return job.state is State.READY and (job.preparation is None or job.preparation.done)
+
+
 def cancel(line: str = "Cancelled. Nothing was changed.") -> None:
     """End the job under way; its result will never arrive, whatever the worker still sends."""
     job = view.job
@@ -196,6 +271,8 @@ def cancel(line: str = "Cancelled. Nothing was changed.") -> None:
         return
     if _worker is not None and job.id is not None:
         _worker.cancel(job.id)
+    if job.preparation is not None:
+        job.preparation.give_up()
     job.state, job.reply = State.CANCELLED, None
     view.line = line
 
@@ -222,8 +299,12 @@ def run_blocking(
             progress(*told)
 
     assert _worker is not None
-    assert job.id is not None
     try:
+        if job.gather is not None:
+            job.gather_some(math.inf)
+            job.id, job.message = _worker.request(job.method, job.params), STARTING
+        assert job.id is not None
+        job.state = State.RUNNING
         tell(0.0, job.message)
         job.reply = _worker.wait(job.id, progress=tell, cancelled=cancelled)
         while (params := job.further(job.reply)) is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from core.captions.facts import Body, contacts, in_heading, read
+from core.captions.heading import ahead
 from core.skeleton import FPS
 
 SHORTEST, LONGEST = 20, 197
@@ -53,14 +54,13 @@ def telling(body: Body) -> np.ndarray:
     """(T, N) numbers that tell one action from another, about 1 apart where a person would say it is another one."""
     local, scale = in_heading(body), body.scale
     path = gaussian_filter1d(body.joints[:, 0][:, [0, 2]], SIGMA, axis=0, mode="nearest") / scale
-    way = np.gradient(path, axis=0) * FPS
-    cos, sin = np.cos(body.yaw), np.sin(body.yaw)
+    left, forward = ahead(np.gradient(path, axis=0) * FPS, body.yaw).T
     moved = np.linalg.norm(np.gradient(local, axis=0), axis=-1) * FPS  # (T, 22) metres a second within the body
     hands = local[:, [20, 21], 1] - local[:, [16, 17], 1]
     trunk = local[:, 12] - local[:, 0]
     feet = contacts(body)
     rows = [
-        (way[:, 0] * sin + way[:, 1] * cos) / 0.7, (way[:, 0] * cos - way[:, 1] * sin) / 0.5,
+        forward / 0.7, left / 0.5,
         np.gradient(body.yaw) * FPS / 1.0, local[:, 0, 1] / 0.2, trunk[:, 1] / 0.25, trunk[:, 2] / 0.25,
         hands[:, 0] / 0.4, hands[:, 1] / 0.4, np.minimum(moved[:, 20], 4) / 1.5, np.minimum(moved[:, 21], 4) / 1.5,
         np.minimum(moved[:, [7, 8]].max(1), 4) / 1.5, local[:, [7, 8], 1].max(1) / 0.3,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from core.errors import CoreError
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,3 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, dictionaries, numbers and strings, as JSON has them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Description:
-        """The other way. Raises CoreError("description_broken") where a field is missing or unknown."""
-        names = {f.name for f in fields(cls)}
-        if not isinstance(raw, dict) or set(raw) != names:
-            raise CoreError("description_broken", "This is no description of a motion.", "Describe the motion again.")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        return cls(**values)

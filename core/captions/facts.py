@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from core.captions.heading import ahead
 from core.captions.treadmill import travelling
 from core.features import canonicalise, facing
 from core.skeleton import FPS
@@ -80,9 +81,7 @@ def read(joints: np.ndarray) -> Body:
     leg = [np.linalg.norm(joints[:, a] - joints[:, b], axis=-1).mean() for a, b in ((1, 4), (4, 7), (2, 5), (5, 8))]
     yaw = _heading(joints)
     first = float(yaw[0])
-    cos, sin = np.cos(first), np.sin(first)
-    x, z = joints[..., 0].copy(), joints[..., 2].copy()
-    joints[..., 0], joints[..., 2] = x * cos - z * sin, x * sin + z * cos
+    joints[..., [0, 2]] = ahead(joints[..., [0, 2]], first)
     path = gaussian_filter1d(joints[:, 0][:, [0, 2]], SIGMA, axis=0, mode="nearest")
     path[0], path[-1] = joints[0, 0, [0, 2]], joints[-1, 0, [0, 2]]
     return Body(joints, path, yaw - first, max(float(sum(leg)) / 2 / LEG, 1e-6))
@@ -234,9 +233,8 @@ def loops(body: Body) -> bool:
 def in_heading(body: Body) -> np.ndarray:
     """(T, 22, 3) joints of the canonical size, seen from under the hips: left, up and forward of the heading."""
     local = body.joints - body.joints[:, :1] * np.array([1.0, 0.0, 1.0])
-    cos, sin = np.cos(body.yaw)[:, None], np.sin(body.yaw)[:, None]
-    x, z = local[..., 0], local[..., 2]
-    return np.asarray(np.stack([x * cos - z * sin, local[..., 1], x * sin + z * cos], -1) / body.scale)
+    local[..., [0, 2]] = ahead(local[..., [0, 2]], body.yaw[:, None])
+    return np.asarray(local / body.scale)
 
 
 def posture(joints: np.ndarray, scale: float) -> str:

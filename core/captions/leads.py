@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.captions.facts import Body, in_heading
+from core.captions.heading import ahead
 from core.skeleton import FPS
 
 _WRISTS, _SHOULDERS, _ANKLES, _CHEST, _HEAD = [20, 21], [16, 17], [7, 8], 9, 15
@@ -24,7 +25,6 @@ class Leads:
         hand_up: metres that the wrist is higher over its shoulder, in each one's highest quarter of the time.
         hand_low: metres that the wrist gets lower.
         hand_fast: metres a second that the wrist gets faster relative to the chest.
-        hand_busy: natural logarithm of how many times as far the wrist moves relative to the chest.
         foot_up: metres that the ankle gets higher.
         turn: degrees that the body turns to its left from start to end.
         step: metres that the hips move to the body's own left, summed up along the way.
@@ -34,7 +34,6 @@ class Leads:
     hand_up: float
     hand_low: float
     hand_fast: float
-    hand_busy: float
     foot_up: float
     turn: float
     step: float
@@ -49,15 +48,14 @@ def leads(body: Body) -> Leads:
     low = local[:, _WRISTS, 1].min(0)
     moved = np.linalg.norm(np.diff(local[:, _WRISTS] - local[:, [_CHEST]], axis=0), axis=-1)
     ankles = local[:, _ANKLES, 1].max(0)
-    way, yaw = np.diff(body.path, axis=0) / body.scale, body.yaw[:-1]
+    way = ahead(np.diff(body.path, axis=0) / body.scale, body.yaw[:-1])
     head = (body.joints[:, _HEAD, 0] - body.joints[0, _HEAD, 0]) / body.scale
     return Leads(
         hand_up=float(top[0] - top[1]),
         hand_low=float(low[1] - low[0]),
         hand_fast=float((moved.max(0)[0] - moved.max(0)[1]) * FPS),
-        hand_busy=float(np.log((moved[:, 0].sum() + 0.1) / (moved[:, 1].sum() + 0.1))),
         foot_up=float(ankles[0] - ankles[1]),
         turn=float(np.degrees(body.yaw[-1] - body.yaw[0])),
-        step=float((way[:, 0] * np.cos(yaw) - way[:, 1] * np.sin(yaw)).sum()),
+        step=float(way[:, 0].sum()),
         dodge=float(head[np.abs(head).argmax()]),
     )

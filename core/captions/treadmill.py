@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
+from core.captions.heading import ahead
 from core.features import facing
 from core.skeleton import FPS
 
@@ -53,7 +54,7 @@ def floor_speed(joints: np.ndarray) -> np.ndarray | None:
     forward = facing(joints)
     yaw = gaussian_filter1d(np.unwrap(np.arctan2(forward[:, 0], forward[:, 2])), SIGMA, mode="nearest")
     # (T, 4, 2) in the frame of the heading: who walks and turns in place goes backward there all along.
-    velocity = _turned(np.gradient(feet[..., [0, 2]], axis=0) * FPS, yaw[:, None])
+    velocity = ahead(np.gradient(feet[..., [0, 2]], axis=0) * FPS, yaw[:, None])
     over = feet[..., 1] - feet[..., 1].min(0)
     low, rows = over < LOW, np.arange(len(joints))
     stands = low.any(1)
@@ -70,14 +71,8 @@ def floor_speed(joints: np.ndarray) -> np.ndarray | None:
     if not len(at):
         return None
     speed = np.stack([np.interp(rows, at, speed[at, k]) for k in range(2)], -1)
-    speed = _turned(gaussian_filter1d(speed, SIGMA, axis=0, mode="nearest"), -yaw)
+    speed = ahead(gaussian_filter1d(speed, SIGMA, axis=0, mode="nearest"), -yaw)
     return speed if np.percentile(np.linalg.norm(speed, axis=-1), 75) > LEAST else None
-
-
-def _turned(vectors: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """(..., 2) along x and z, seen from a body that has turned to its left by `yaw` (...), radians."""
-    x, z, cos, sin = vectors[..., 0], vectors[..., 1], np.cos(yaw), np.sin(yaw)
-    return np.asarray(np.stack([x * cos - z * sin, x * sin + z * cos], -1))
 
 
 def travelling(joints: np.ndarray) -> tuple[np.ndarray, float]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from core.evaluate import metrics, wording
 from core.evaluate.captions_told import ROWS, Told
-from core.evaluate.sides import agreement
 from core.evaluate.study import Study
+from core.evaluate.textmotion import note_sides
 from core.train.data import Clip
 
 REAL, SHUFFLED = "real captions", "shuffled"
@@ -75,10 +75,8 @@ def matching(study: Study, told: Told) -> None:
                 study.say(f"matching: {group} has too few different captions for groups of {metrics.GROUP}")
             for row, (caption, given) in rows.items():
                 texts = [text[[place[caption(int(i))] for i in s]] for s in sets]
-                pairs = [(t, motion[m]) for t, m in zip(texts, given, strict=True)]
-                top = np.mean([metrics.r_precision(t, m) for t, m in pairs], 0)
-                far = float(np.mean([metrics.matching(t, m) for t, m in pairs]))
-                study.add("matching", group, row, r1=top[0], r2=top[1], r3=top[2], mm_dist=far, group=size)
+                hits = metrics.retrieval([(t, motion[m]) for t, m in zip(texts, given, strict=True)])
+                study.add("matching", group, row, **hits, group=size)
 
 
 def side_named(sentence: str) -> tuple[str, str] | None:
@@ -119,11 +117,9 @@ def named_sides(study: Study, told: Told) -> None:
 
 def shown_sides(study: Study, told: Told) -> None:
     """Share of sentences whose side the motion shows by the rules of core/evaluate/sides.py."""
+    motions, every = [c.joints for c in told.clips], np.arange(len(told.clips))
     for row, texts in ({row: [[t] for t in said] for row, said in told.rows.items()} | {REAL: told.references}).items():
-        for group, members in study.groups.items():
-            pairs = [(t, told.clips[i].joints) for i in members for t in texts[i]]
-            for kind, found in agreement(pairs).items():
-                study.add("sides", group, row, **{kind: found["right"], f"{kind}_count": found["count"]})
+        note_sides(study, row, texts, motions, every)
 
 
 def actions_kept(sentence: str, references: Sequence[str]) -> dict[str, float] | None:

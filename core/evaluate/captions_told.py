@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,7 @@ class Told:
         return sum(a != b for a, b in zip(self.rows[before], self.rows[after], strict=True))
 
 
-def tell(model: Any, clips: list[Clip], progress: Callable[[float, str], None] | None = None) -> Told:
+def tell(model: Any, clips: list[Clip]) -> Told:
     """Describe the clips; those without a caption are left out.
 
     Raises:
@@ -54,7 +53,7 @@ def tell(model: Any, clips: list[Clip], progress: Callable[[float, str], None] |
     from core.captions.summary import summarise
 
     captioned = [c for c in clips if any(t.strip() for t in c.captions)]
-    found = describe(model, [c.joints for c in captioned], embed=False, progress=progress)
+    found = describe(model, [c.joints for c in captioned], embed=False)
     out = Told([], {row: [] for row in ROWS}, [])
     for clip, description in zip(captioned, found, strict=True):
         if isinstance(description, CoreError):

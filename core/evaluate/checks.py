@@ -11,7 +11,7 @@ from core.model.motiongpt3 import MotionGPT3
 from core.skeleton import FPS
 from core.tasks.generate import generate
 
-L_SHOULDER, R_SHOULDER, L_WRIST, R_WRIST = 16, 17, 20, 21
+L_SHOULDER, R_SHOULDER = 16, 17
 
 
 def travelled(joints: np.ndarray) -> np.ndarray:

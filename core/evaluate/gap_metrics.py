@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from core.evaluate.physical import slowest_slide
 from core.skeleton import FEET, FPS
 from core.tasks.poses import world_rotations
 
@@ -70,11 +71,7 @@ def contact_slide(joints: np.ndarray) -> float:
     joint's own lowest place, this counts nothing of a gap spent in the air. joints: (T, 22, 3), floor at 0.
     """
     feet = np.asarray(joints)[:, list(FEET)]
-    speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
-    low = feet[..., 1] < TOUCHING
-    down = low[1:] & low[:-1]
-    slowest = np.where(down, speed, np.inf).min(1)[down.any(1)]
-    return float(1000 * slowest.mean()) if len(slowest) else float("nan")
+    return slowest_slide(feet, feet[..., 1] < TOUCHING)
 
 
 def velocity_changes(joints: np.ndarray) -> np.ndarray:

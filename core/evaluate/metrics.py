@@ -67,6 +67,13 @@ def matching(text: np.ndarray, motion: np.ndarray) -> float:
     return float(np.linalg.norm(text - motion, axis=1).mean())
 
 
+def retrieval(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """R-precision and MM-Dist over groups: (texts, motions) of each, (N, E) both -> r1, r2, r3, mm_dist."""
+    top = np.mean([r_precision(text, motion) for text, motion in pairs], 0)
+    far = float(np.mean([matching(text, motion) for text, motion in pairs]))
+    return {"r1": top[0], "r2": top[1], "r3": top[2], "mm_dist": far}
+
+
 def fid(a: np.ndarray, b: np.ndarray) -> float:
     """Fréchet distance of two sets of embeddings, (N, E) and (M, E); nan where one has fewer than two.
 

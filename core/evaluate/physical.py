@@ -19,11 +19,17 @@ def foot_slide(joints: np.ndarray, real: np.ndarray | None = None) -> float:
     lowest is the one that should stand: someone with a foot on the floor has one that is still.
     """
     feet = joints[:, list(FEET)]
-    speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
     if real is not None:
+        speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
         stands = np.linalg.norm(np.diff(real[:, list(FEET)], axis=0), axis=-1) < STANDING
         return float(1000 * speed[stands].mean()) if stands.any() else float("nan")
-    low = feet[..., 1] < feet[..., 1].min(0) + 0.05
+    return slowest_slide(feet, feet[..., 1] < feet[..., 1].min(0) + 0.05)
+
+
+def slowest_slide(feet: np.ndarray, low: np.ndarray) -> float:
+    """Mean horizontal speed, millimetres a frame, of the slowest joint that is low from one frame to the next; nan if
+    none ever is. feet: (T, N, 3); low: (T, N) bool."""
+    speed = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)
     down = low[1:] & low[:-1]
     slowest = np.where(down, speed, np.inf).min(1)[down.any(1)]
     return float(1000 * slowest.mean()) if len(slowest) else float("nan")

@@ -1,7 +1,8 @@
 """Left and right: does the limb that a caption names move, does the body turn or step where the caption says?
 
 Each rule is a comparison of joints, so that the same one judges real and generated motion; how often real motion
-keeps it says how far the rule itself can be trusted.
+keeps it says how far the rule itself can be trusted. None of it is shared with core/captions/sides.py, although that
+measures much the same: it corrects what is judged here, and a judge that asks the judged would always agree.
 """
 
 from __future__ import annotations

@@ -155,9 +155,8 @@ class Retrieval:
         given: list[np.ndarray], size: float,
     ) -> None:  # fmt: skip
         """R-precision and MM-Dist over the groups; `given` are the motions handed to the texts of `sets`."""
-        top = np.mean([metrics.r_precision(text[s], motion[m]) for s, m in zip(sets, given, strict=True)], 0)
-        far = np.mean([metrics.matching(text[s], motion[m]) for s, m in zip(sets, given, strict=True)])
-        self.study.add("t2m", group, row, r1=top[0], r2=top[1], r3=top[2], mm_dist=float(far), group=size)
+        hits = metrics.retrieval([(text[s], motion[m]) for s, m in zip(sets, given, strict=True)])
+        self.study.add("t2m", group, row, **hits, group=size)
 
 
 def note_physical(study: Study, group_row: str, motions: list[np.ndarray], rows: np.ndarray) -> None:

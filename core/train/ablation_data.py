@@ -7,7 +7,6 @@ in the same order, whatever a motion is turned into for them.
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from core.skeleton import FPS
 from core.train.ablation_vq import tokenise
 from core.train.autoencoder import encode_all, features_of
 from core.train.data import Clip, canonical_bones, mirrored, prepare, source_weights
+from core.train.kept import keep, kept
 from core.train.rewording import reword
 from core.train.sources import load_data_source
 
@@ -36,20 +36,20 @@ CODES = 512
 START, END = CODES, CODES + 1
 """Motion tokens of the VQ systems that are no codes."""
 SPLITS = ("train", "val", "test")
+MOTIONS = "motions.npz"
 
 
 def prepared(paths: list[Path], folder: Path) -> tuple[dict[str, list[Clip]], np.ndarray]:
-    """Clips by split, the training clips also mirrored, and the canonical bones (22,); kept in folder/clips.pkl.
+    """Clips by split, the training clips also mirrored, and the canonical bones (22,); kept in folder/clips.npz.
 
     Raises:
         CoreError("data_missing"): a split without clips.
     """
-    file = folder / "clips.pkl"  # written and read by this function only
+    file = folder / "clips.npz"  # written and read by this function only
     named = [p.name for p in paths]
-    if file.exists():
-        found, splits, bones = pickle.loads(file.read_bytes())
-        if found == named:
-            return splits, bones
+    found = kept(file, json.dumps(named))
+    if found is not None:
+        return found[0], found[1]["bones"]
     clips = [c for p in paths for c in load_data_source(p)]
     bones = canonical_bones(clips)
     splits = {s: [c for c in clips if c.split == s] for s in SPLITS}
@@ -60,8 +60,7 @@ def prepared(paths: list[Path], folder: Path) -> tuple[dict[str, list[Clip]], np
             raise CoreError(
                 "data_missing", f"There are no clips of the split '{split}' in {', '.join(named)}.", "Add a bundle."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(pickle.dumps((named, splits, bones)))
+    keep(file, json.dumps(named), splits, {"bones": bones})
     return splits, bones
 
 
@@ -77,18 +76,41 @@ class Motions:
 
 
 def encoded(splits: dict[str, list[Clip]], vae: MotionVAE, vq: MotionVQ, folder: Path, key: str) -> dict[str, Motions]:
-    """Latents and codes of every clip, kept in folder/motions.pkl under `key`."""
-    file = folder / "motions.pkl"
-    if file.exists():
-        found, motions = pickle.loads(file.read_bytes())
-        if found == key:
-            return motions
+    """Latents and codes of every clip, kept in folder/motions.npz under `key`."""
+    known = kept_motions(folder, key)
+    if known is not None:
+        return known
     motions = {}
     for split, clips in splits.items():
         mean, std = encode_all(vae, features_of(clips))
         light = clips if split != "train" else [Clip(c.id, c.source, c.split, c.joints[:1], c.captions) for c in clips]
         motions[split] = Motions(light, [c.frames for c in clips], mean, std, tokenise(vq, clips))
-    file.write_bytes(pickle.dumps((key, motions)))
+    keep_motions(folder, key, motions)
+    return motions
+
+
+def keep_motions(folder: Path, key: str, motions: dict[str, Motions]) -> None:
+    """Write the motions to a folder, for `kept_motions`."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, made in motions.items():
+        lengths = [len(code) for code in made.codes]
+        parts = {"frames": np.array(made.frames), "mean": made.mean.numpy(), "std": made.std.numpy(),
+                 "codes": torch.cat(made.codes).numpy(), "lengths": np.array(lengths)}  # fmt: skip
+        arrays |= {f"{split} {name}": array for name, array in parts.items()}
+    keep(folder / MOTIONS, key, {split: made.clips for split, made in motions.items()}, arrays)
+
+
+def kept_motions(folder: Path, key: str | None = None) -> dict[str, Motions] | None:
+    """What `encoded` kept in a folder; None where there is nothing, or nothing under this key."""
+    found = kept(folder / MOTIONS, key)
+    if found is None:
+        return None
+    motions = {}
+    for split, clips in found[0].items():
+        frames, mean, std, codes, lengths = (
+            torch.from_numpy(found[1][f"{split} {name}"]) for name in ("frames", "mean", "std", "codes", "lengths")
+        )
+        motions[split] = Motions(clips, frames.tolist(), mean, std, list(torch.split(codes, lengths.tolist())))
     return motions
 
 

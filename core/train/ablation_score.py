@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.errors import CoreError
 from core.evaluate.matcher import Matcher, load_matcher
 from core.evaluate.metrics import draw_groups, fid, matching, r_precision
 from core.evaluate.physical import foot_slide, jerk
@@ -22,7 +22,7 @@ from core.evaluate.sides import agreement
 from core.model.config import VAEConfig, compact
 from core.model.vae import MotionVAE
 from core.model.vq import MotionVQ, VQConfig
-from core.train.ablation_data import Motions, write_json
+from core.train.ablation_data import Motions, kept_motions, write_json
 from core.train.ablation_speak import bleu4, load_motions
 from core.train.ablation_vq import decoded
 from core.train.data import Clip
@@ -133,7 +133,9 @@ def _reference(runs: Path, test: Motions, judge: Judge, cfg: VAEConfig) -> None:
 
 def main(argv: list[str]) -> int:
     runs = Path(argv[0])
-    _, motions = pickle.loads((runs / "motions.pkl").read_bytes())
+    motions = kept_motions(runs)
+    if motions is None:
+        raise CoreError("data_missing", f"'{runs}' holds no motions of an ablation.", "Run the ablation first.")
     score(runs, motions)
     return 0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +41,7 @@ from core.train.data import (
     prepare,
     with_mirrored,
 )
+from core.train.kept import keep, kept
 from core.train.polish import polish
 from core.train.processes import is_main, main_first
 from core.train.tasks import Latents
@@ -155,17 +155,16 @@ def load_data(
     """
     asked = json.dumps([[str(p) for p in paths], dataclasses.asdict(options), seed, official])
     with main_first():  # one process reads and prepares, the others find it done
-        return _loaded(paths, options, seed, cache / "clips.pkl", asked, official, body_model)
+        return _loaded(paths, options, seed, cache / "clips.npz", asked, official, body_model)
 
 
 def _loaded(
     paths: list[Path], options: DataOptions, seed: int, file: Path, asked: str, official: bool, body_model: Path | None
 ) -> Data:
     """`load_data` of one process; `file` is written and read here only, `asked` is what it was made for."""
-    if file.exists():
-        kept, data = pickle.loads(file.read_bytes())
-        if kept == asked:
-            return data
+    found = kept(file, asked)
+    if found is not None:
+        return Data(**found[0], bones=found[1]["bones"])
     clips = [c for p in paths for c in load_data_source(p, body_model=body_model)]
     print(describe(clips), flush=True)
     own = [c for c in clips if c.split == "train"]
@@ -184,8 +183,7 @@ def _loaded(
     base = ready(own)
     parts = [w for k in range(options.windows) for w in windows(base, options.shortest, options.longest, seed + k)]
     data = Data(base + ready(made), parts, ready([c for c in clips if c.split == "val"]), bones)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(pickle.dumps((asked, data)))
+    keep(file, asked, {"train": data.train, "parts": data.parts, "val": data.val}, {"bones": data.bones})
     return data
 
 

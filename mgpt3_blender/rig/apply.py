@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import bpy
 import numpy as np
@@ -104,71 +104,86 @@ def check_armature(armature: bpy.types.Object) -> None:
         )
 
 
-@dataclass
-class Prepared:
-    """A motion solved for one character: what to key and what to switch, before anything is changed.
+@dataclass(frozen=True)
+class Reading:
+    """A character as it was read: all that solving a motion for it needs, so that a thread can do that.
 
     Attributes:
-        rig: the character as it was read, the controls to key among its bones.
-        rotations, locations: bone -> (T, 3, 3) and (T, 3) channels.
+        rig: as the solve needs it. with_controls: as the keys need it.
         still: bone -> (1, 3, 3) rotation channel that is kept throughout.
+        modes: bone -> its rotation mode.
         warnings: one sentence each.
     """
 
-    armature: bpy.types.Object
     mapping: Mapping
     plan: controls.Plan
     rig: Rig
-    solution: Solution
-    rotations: dict[str, np.ndarray]
-    locations: dict[str, np.ndarray]
+    with_controls: Rig
     still: dict[str, np.ndarray]
+    modes: dict[str, str]
     warnings: list[str]
 
 
-def prepare(
-    armature: bpy.types.Object, joints: np.ndarray, fps: float, options: Options, mapping: Mapping | None = None
-) -> Prepared:
-    """Solve a motion for a character. Changes nothing.
-
-    Args:
-        joints: (T, 22, 3) at the frame rate of the keys, `fps`.
-        mapping: which bone plays which joint; found where not given.
-
-    Raises RigError.
-    """
+def read(armature: bpy.types.Object, options: Options = DEFAULT, mapping: Mapping | None = None) -> Reading:
+    """Read a character. Changes nothing. mapping: found where not given. Raises RigError."""
     mapping = mapping or map_armature(armature)
     plan = controls.plan(armature, mapping, options.limbs)
     rig, with_controls = controls.read(armature, mapping, plan)
-    solution = solve(rig, joints, fps, options)
-    rotations, locations = solution.rotations, solution.locations
-    if plan.limbs == IK:
-        rotations, locations = ik.channels(with_controls, solution, mapping, rig)
     still = {bone: np.eye(3)[None] for bone in plan.hold if bone in armature.pose.bones}
     if options.relaxed_hands:
         still |= hands.relaxed(armature, mapping)
+    modes = {bone.name: bone.rotation_mode for bone in armature.pose.bones}
     warnings = [*mapping.warnings, *plan.warnings, *rig.warnings]
     if mapping.missing:
         gone = ", ".join(WORDS[joint] for joint in mapping.missing)
         warnings.append(f"No bone for: {gone}; the bones next to it do the work.")
     if options.relaxed_hands and not mapping.fingers:
         warnings.append("I know no finger bones on this character: the hands keep what they have.")
-    return Prepared(
-        armature, mapping, plan, with_controls, solution, rotations, locations, still, list(dict.fromkeys(warnings))
-    )
+    return Reading(mapping, plan, rig, with_controls, still, modes, list(dict.fromkeys(warnings)))
 
 
-def _curves(job: Prepared, frames: np.ndarray) -> list:
-    """Everything to key. frames: (T,) scene frames."""
-    modes = {bone: job.armature.pose.bones[bone].rotation_mode for bone in (*job.rotations, *job.still)}
-    curves = rotation_curves(job.rotations, modes, frames)
-    curves += rotation_curves(job.still, modes, frames[:1])
-    curves += all_location_curves(job.locations, frames)
-    there = controls.read_switches(job.armature, job.plan.switches)
-    exist = {(row[0], row[1], *row[3:]) for row in there}
-    for switch in job.plan.switches:
+@dataclass
+class Prepared:
+    """A motion solved for one character: what to key and what to switch, before anything is changed.
+
+    Attributes:
+        reading: the character as it was read, the controls to key among its bones.
+        curves: what to key on the bones, counted from frame 0.
+        seconds: that it took.
+    """
+
+    reading: Reading
+    solution: Solution
+    curves: list[actions.Curve]
+    seconds: float
+
+
+def prepare(reading: Reading, joints: np.ndarray, fps: float, options: Options) -> Prepared:
+    """Solve a motion for a character. NumPy only: may run in a thread.
+
+    Args:
+        joints: (T, 22, 3) at the frame rate of the keys, `fps`.
+    """
+    began = time.perf_counter()
+    solution = solve(reading.rig, joints, fps, options)
+    rotations, locations = solution.rotations, solution.locations
+    if reading.plan.limbs == IK:
+        rotations, locations = ik.channels(reading.with_controls, solution, reading.mapping, reading.rig)
+    frames = np.arange(len(solution.motion), dtype=np.float64)
+    curves = rotation_curves(rotations, reading.modes, frames)
+    curves += rotation_curves(reading.still, reading.modes, frames[:1])
+    curves += all_location_curves(locations, frames)
+    return Prepared(reading, solution, curves, time.perf_counter() - began)
+
+
+def _curves(armature: bpy.types.Object, job: Prepared, start: float) -> list[actions.Curve]:
+    """Everything to key, from a scene frame on."""
+    curves = [replace(curve, frames=start + curve.frames) for curve in job.curves]
+    switches = job.reading.plan.switches
+    exist = {(row[0], row[1], *row[3:]) for row in controls.read_switches(armature, switches)}
+    for switch in switches:
         if (switch.bone, switch.property, *([switch.constraint] if switch.constraint else [])) in exist:
-            curves.append(switch_curve(switch, float(frames[0])))
+            curves.append(switch_curve(switch, start))
     return curves
 
 
@@ -183,6 +198,8 @@ def apply_motion(
     metadata: dict[str, str | int | float] | None = None,
     options: Options = DEFAULT,
     mapping: Mapping | None = None,
+    prepared: Prepared | None = None,
+    shown: bool = True,
 ) -> ApplyResult:
     """Put a motion on a character as a new action, played from `start_frame` on.
 
@@ -200,6 +217,9 @@ def apply_motion(
         metadata: custom properties for the action ("mgpt3_prompt", ...).
         options: which controls, the feet, the way travelled.
         mapping: which bone plays which joint; found where not given.
+        prepared: the motion as it was solved for this very character, scene and options, where it was.
+        shown: compare the pose that Blender shows with the motion, which has Blender evaluate the whole scene once;
+            not wanted of motions that another one is about to replace.
 
     Raises RigError before anything is changed.
     """
@@ -207,10 +227,12 @@ def apply_motion(
     joints = check_motion(joints)
     check_armature(armature)
     scene_fps = scene.render.fps / scene.render.fps_base
-    job = prepare(armature, resample(joints, fps, scene_fps), scene_fps, options, mapping)
-    solution = job.solution
-    frames = float(start_frame) + np.arange(len(solution.motion), dtype=np.float64)
-    curves = _curves(job, frames)
+    if prepared is not None:
+        began -= prepared.seconds
+    else:
+        prepared = prepare(read(armature, options, mapping), resample(joints, fps, scene_fps), scene_fps, options)
+    reading, solution = prepared.reading, prepared.solution
+    curves = _curves(armature, prepared, float(start_frame))
 
     action = actions.new_action(name)
     try:
@@ -218,18 +240,18 @@ def apply_motion(
         action[actions.GENERATED] = VERSION
         for key, value in (metadata or {}).items():
             action[key] = value
-        action["mgpt3_rig"] = job.mapping.preset
+        action["mgpt3_rig"] = reading.mapping.preset
         action[OPTIONS] = json.dumps(asdict(options))
-        controls.note_switches(action, armature, job.plan.switches)
+        controls.note_switches(action, armature, reading.plan.switches)
         actions.remember(armature, action)
         actions.bind_action(armature, action)
     except Exception:
         actions.release(armature, action)
         bpy.data.actions.remove(action)
         raise
-    controls.set_switches(armature, job.plan.switches)
-    warnings = job.warnings
-    off = verify(armature, job.mapping, solution, start_frame, scene)
+    controls.set_switches(armature, reading.plan.switches)
+    warnings = list(dict.fromkeys([*reading.warnings, *solution.warnings]))
+    off = verify(armature, reading.mapping, solution, start_frame, scene) if shown else None
     if off is not None and off > OFF:
         warnings.append(
             f"Constraints or drivers on this rig turn bones by up to {off:.0f} degrees away from the motion."
@@ -242,8 +264,8 @@ def apply_motion(
         orientations=solution.orientations,
         plays=solution.plays,
         present=solution.present,
-        rest=solution.rest if job.mapping.rest_is_pose else None,
-        mapping=job.mapping,
+        rest=solution.rest if reading.mapping.rest_is_pose else None,
+        mapping=reading.mapping,
         ground_source=solution.ground_source,
         ground_before=solution.ground_before,
         ground_after=solution.ground_after,
@@ -251,7 +273,7 @@ def apply_motion(
         milliseconds=(time.perf_counter() - began) * 1000.0,
     )
     action[PROPERTY] = report.to_json()
-    return ApplyResult(action, job.mapping, report, warnings)
+    return ApplyResult(action, reading.mapping, report, warnings)
 
 
 OFF = 8.0

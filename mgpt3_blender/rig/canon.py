@@ -121,6 +121,16 @@ def mirrored(joints: np.ndarray) -> np.ndarray:
     return joints[:, _OTHER_SIDE] * np.array([-1.0, 1.0, 1.0])
 
 
+def placed(joints: np.ndarray) -> np.ndarray:
+    """The motion with its first frame facing +Z, its root over the origin. (T, 22, 3)."""
+    left = joints[0, J["l_hip"]] - joints[0, J["r_hip"]]
+    left = left + joints[0, J["l_shoulder"]] - joints[0, J["r_shoulder"]]
+    angle = np.arctan2(left[2], left[0])
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    return (joints - joints[0, 0] * [1.0, 0.0, 1.0]) @ turn.T
+
+
 def _shown(character: Character, seen: Seen) -> dict[int, np.ndarray]:
     """How far each bone is turned from its rest, in the motion's axes. joint -> (T, 3, 3)."""
     into = character.to_motion @ character.carried

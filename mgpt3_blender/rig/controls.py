@@ -367,5 +367,14 @@ def restore_switches(armature: bpy.types.Object, before: Iterable[list]) -> None
 
 
 def switches_before(action: bpy.types.Action) -> list[list]:
-    """The switches as they stood before a generated action was put on its character."""
-    return json.loads(action.get(SWITCHES_BEFORE, "[]"))
+    """The switches as they stood before a generated action was put on its character; what is no such note is none."""
+    try:
+        rows = json.loads(str(action.get(SWITCHES_BEFORE, "[]")))
+    except ValueError:
+        return []
+    kinds = (str, str, int | float, str)
+    return [
+        row
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, list) and len(row) in (3, 4) and all(map(isinstance, row, kinds))
+    ]

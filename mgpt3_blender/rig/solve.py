@@ -63,6 +63,7 @@ class Solution:
         compared: the (joint, next joint) pairs of `errors`.
         scale: armature units for a metre of the motion (leg length against leg length).
         to_armature: (3, 3) rotation from the motion's axes to armature space.
+        warnings: one sentence each, of what was asked for and could not be.
     """
 
     rotations: dict[str, np.ndarray]
@@ -86,6 +87,7 @@ class Solution:
     compared: list[tuple[int, int]]
     scale: float
     to_armature: np.ndarray
+    warnings: list[str]
 
 
 def resample(joints: np.ndarray, fps: float, to_fps: float) -> np.ndarray:
@@ -153,6 +155,7 @@ class _Work:
     options: Options
     turns: dict[int, np.ndarray] = field(default_factory=dict)
     spread: dict[int, np.ndarray] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def pose_like_the_motion(self) -> None:
         """Turn all bones like the motion's, the hips where they are in rest."""
@@ -262,11 +265,11 @@ class _Work:
     def _root_bone(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """Orientation and place of the root bone where it carries the way: by bone index, armature space."""
         character = self.character
-        rig, root = character.rig, character.rig.root_bone
+        root = character.rig.root_bone
         if self.options.root != ROOT:
             return {}, {}
         if root is None or root == self.carrier or not character.hangs_on(self.carrier, {root}):
-            rig.warnings.append("This character has no root bone over its hips: the hips carry the way travelled.")
+            self.warnings.append("This character has no root bone over its hips: the hips carry the way travelled.")
             return {}, {}
         axes = self.stage.axes
         yaw = axes @ place.about_up(self.yaw) @ axes.T
@@ -337,6 +340,7 @@ class _Work:
             compared=pairs,
             scale=self.scale,
             to_armature=self.stage.axes,
+            warnings=self.warnings,
         )
 
     def _head_of(self, joint: int) -> np.ndarray:
