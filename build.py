@@ -33,9 +33,12 @@ EXAMPLES = """examples:
   python3.11 build.py demo "a person kicks with the right leg" --seconds 3 --seed 12 --out out/kick
   python3.11 build.py test                  lint, types, core tests, add-on tests in Blender 4.5 LTS
   python3.11 build.py test --all            the same, also in Blender 4.2 LTS and 5.0
+  python3.11 build.py test --window         mouse and keyboard in real windows of Blender 4.3 and 5.2 (Linux, root)
   python3.11 build.py test -k retarget -x   only tests, only those; every pytest argument is passed on
   python3.11 build.py zip                   dist/mgpt3_blender-<version>.zip, for Install from Disk
   python3.11 build.py zip --repository DIR  also a static extension repository, for Get Extensions and its updates
+  python3.11 build.py pictures              the pictures of panels in docs/ anew, from a real window
+  python3.11 build.py example               docs/example.blend anew, the file to try things with
   python3.11 build.py docs                  docs/troubleshooting.md anew, from the messages in the code
   python3.11 build.py measure speed --json speed.json
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
@@ -196,10 +199,13 @@ def imports_bpy(file: Path) -> bool:
 
 
 def command_test(options: argparse.Namespace) -> int:
+    import window_run
     from testrun import Outcome, closing, run_apart, run_check, run_pytest
 
     core = core_environment().ensure()
     environment = child_environment(core)
+    if options.window:
+        return window_run.run(options.blender, options.out, core, environment, options.pytest)
     blenders = {series: blender_environment(series).ensure() for series in (BLENDERS if options.all else ["4.5"])}
     outcomes: list[Outcome] = []
     if not options.pytest:
@@ -285,11 +291,26 @@ def build_repository(folder: Path, archive: Path, python: Path) -> Path:
     return folder / "index.json"
 
 
+def command_example(options: argparse.Namespace) -> int:
+    core, python = (
+        core_environment().ensure(),
+        blender_environment("4.2").ensure(),
+    )  # the oldest: every later one opens it
+    script = [str(python), "-u", str(ROOT / "docs" / "example.py"), f"--out={options.out.resolve()}"]
+    return subprocess.call(script, env=module_environment(core))
+
+
 def command_docs(options: argparse.Namespace) -> int:
     from docs.troubleshooting import PAGE, write
 
     say(f"{PAGE.relative_to(ROOT)}: {write()} messages")
     return 0
+
+
+def command_pictures(options: argparse.Namespace) -> int:
+    from docs import pictures
+
+    return pictures.run(core_environment().ensure(), options.blender, tuple(options.only))
 
 
 # --- demo, measure, train
@@ -354,9 +375,11 @@ def command_train(options: argparse.Namespace) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    import window_run
+
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="build.py", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
-    commands = top.add_subparsers(dest="command", required=True, metavar="demo | test | zip | docs | measure | train")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="prompt -> demo.blend, demo.mp4 and contact_sheet.png")
     demo.add_argument("prompt", help="what the character does, in one sentence")
@@ -368,6 +391,7 @@ def parser() -> argparse.ArgumentParser:
     rest = "Any other argument goes to pytest; then only tests run, no lint and no types."
     test = commands.add_parser("test", help="lint, types and tests", epilog=rest)
     test.add_argument("--all", action="store_true", help="Blender 4.2 LTS and 5.0 as well as 4.5 LTS")
+    window_run.add_options(test)
     test.set_defaults(run=command_test)
 
     make_zip = commands.add_parser("zip", help="the extension, checked by Blender's own validator")
@@ -376,6 +400,13 @@ def parser() -> argparse.ArgumentParser:
     make_zip.set_defaults(run=command_zip)
     docs = commands.add_parser("docs", help="the page of messages and remedies anew, from the code")
     docs.set_defaults(run=command_docs)
+    pictures = commands.add_parser("pictures", help="the pictures of docs/ that show the interface, from a real window")
+    pictures.add_argument("only", nargs="*", metavar="NAME", help="panel, describe, ... (default: all)")
+    pictures.add_argument("--blender", metavar="PROGRAM", help="a Blender of your own (default: Debian's newest)")
+    pictures.set_defaults(run=command_pictures)
+    example = commands.add_parser("example", help="docs/example.blend anew: two figures to try things with")
+    example.add_argument("--out", type=Path, default=ROOT / "docs" / "example.blend", help="the file to write")
+    example.set_defaults(run=command_example)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
     kinds = ["speed", "parity", "sampling", *FORWARDED]
