@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 from .rig.mapping import presets
 from .rig.rotation import about, frame, turn, unit
 from .rig.skeleton22 import INDEX, NEUTRAL, PARENTS
 
+ROOM = 0.6  # metres from the middle of the figure to its fingertips, and some air
+SCENERY = 5.0  # metres
 SIZE = 0.985
 """Of the model's body; makes the figure 1.7 m tall."""
 ARMS_DOWN = np.radians(42.0)
@@ -232,6 +235,36 @@ def _material(name: str) -> bpy.types.Material:
     material.diffuse_color = COLOURS[name]
     material.roughness = 0.55
     return material
+
+
+def free_place(context: bpy.types.Context) -> float:
+    """Where on the X axis, in metres, the figure has room: the origin, or to the right of what stands there.
+
+    The cube of Blender's first scene stands on the origin. A floor is no obstacle, and a thing larger than SCENERY is
+    a place to be in.
+    """
+    context.view_layer.update()  # else what was just moved counts where it was
+    boxes = []
+    for thing in context.visible_objects:
+        if thing.type == "MESH":
+            corners = np.array([thing.matrix_world @ Vector(corner) for corner in thing.bound_box])
+            low, high = corners.min(axis=0), corners.max(axis=0)
+            beside = low[1] < ROOM and high[1] > -ROOM and (high - low)[:2].max() < SCENERY
+            if beside and high[2] > 0.1 and low[2] < 1.7:
+                boxes.append((float(low[0]), float(high[0])))
+    place = 0.0
+    for low_x, high_x in sorted(boxes):
+        if low_x < place + ROOM and high_x > place - ROOM:
+            place = high_x + ROOM
+    return place
+
+
+def add_mannequin(context: bpy.types.Context) -> bpy.types.Object:
+    """As `create_mannequin`, where nothing stands in its way: Blender's first scene has a cube on the origin."""
+    place = free_place(context)
+    rig = create_mannequin(context)
+    rig.location.x = place
+    return rig
 
 
 def create_mannequin(context: bpy.types.Context) -> bpy.types.Object:

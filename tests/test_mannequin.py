@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 import pytest
 
-from mgpt3_blender.mannequin import create_mannequin
+from mgpt3_blender.mannequin import ROOM, add_mannequin, create_mannequin
 from mgpt3_blender.rig.mapping import map_armature
 from mgpt3_blender.rig.skeleton22 import JOINTS
 
@@ -70,3 +70,16 @@ def test_a_second_one_and_a_call_from_pose_mode(figure):
     assert second != figure
     assert bpy.context.selected_objects == [second]
     assert len([m for m in bpy.data.materials if m.name.startswith("Mannequin")]) == 2
+
+
+def test_it_stands_beside_what_is_in_its_way_and_on_a_floor_not_beside_it():
+    bpy.ops.mesh.primitive_plane_add(size=40.0)
+    bpy.ops.mesh.primitive_cube_add(size=30.0)  # a room to be in
+    first = add_mannequin(bpy.context)
+    assert first.location.x == 0.0
+    bpy.ops.mesh.primitive_cube_add(size=2.0, location=(0.0, 0.0, 0.0))
+    second = add_mannequin(bpy.context)
+    assert second.location.x == pytest.approx(1.0 + ROOM)
+    third = add_mannequin(bpy.context)
+    assert third.location.x > second.location.x + ROOM
+    assert first.location.x == 0.0
