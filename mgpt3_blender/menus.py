@@ -21,6 +21,7 @@ class MGPT3_MT_motion(bpy.types.Menu):
         layout.operator("mgpt3.make_loop")
         layout.separator()
         layout.operator("mgpt3.describe")
+        layout.operator("mgpt3.add_example")
         layout.operator("mgpt3.results_clear")
 
 
@@ -31,6 +32,7 @@ def _draw_animation(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
 
 def _draw_add(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.operator("mgpt3.add_mannequin", text="Mannequin (MotionGPT3)", icon="OUTLINER_OB_ARMATURE")
+    menu.layout.operator("mgpt3.add_example", text="Example Character (MotionGPT3)", icon="OUTLINER_OB_ARMATURE")
 
 
 def _draw_help(menu: bpy.types.Menu, context: bpy.types.Context) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty
 
-from . import jobs, keymap, results, upkeep
+from . import current, jobs, keymap, results, upkeep
 from .describe import TITLE as DESCRIBE
 from .drawing import draw_error, draw_task, draw_text
-from .generate import find_character
+from .generatepresets import MGPT3_PT_generate_presets
+from .i18n import say
 from .modelfolder import short_licence
 from .operators.running import APPLICABLE_MODES
 from .panels_models import draw_model_in_use, draw_models
 from .panels_rig import draw_map_problem
+from .panels_setup import draw_setup
+from .panels_shared import SidePanel, draw_choice, draw_run, draw_seed, settings_column
 
 
 def note_icon(doubtful: bool) -> str:
@@ -20,24 +23,19 @@ def note_icon(doubtful: bool) -> str:
     return "ERROR" if doubtful else "INFO"
 
 
-class _Panel:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "MotionGPT3"
-
-
-class MGPT3_PT_generate(_Panel, bpy.types.Panel):
+class MGPT3_PT_generate(SidePanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_generate"
     bl_label = "MotionGPT3"
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        MGPT3_PT_generate_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         settings = context.scene.mgpt3
-        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        character = current.character(context)
         layout.prop(settings, "prompt", text="", placeholder="What does the character do?")
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        column = settings_column(layout)
         column.prop(
             settings,
             "character",
@@ -45,15 +43,9 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
             placeholder=character.name if character is not None else "Mannequin",
         )
         column.prop(settings, "seconds")
-        row = column.row(align=True)
-        row.prop(settings, "seed")
-        row.operator("mgpt3.seed_dice", text="", icon="FILE_REFRESH")
+        draw_seed(column, settings, "mgpt3.seed_dice")
         column.prop(settings, "variations")
-        row = column.row(align=True, heading="Guidance")
-        row.prop(settings, "use_guidance", text="")
-        value = row.row(align=True)
-        value.active = settings.use_guidance
-        value.prop(settings, "guidance", text="")
+        draw_choice(column, settings, "guidance", "Guidance")
         column.prop(settings, "clean_feet")
         column.prop(settings, "literal")
         if upkeep.view.model is not None and not upkeep.view.model.bundled:  # the bundled one is fast as it is
@@ -64,24 +56,24 @@ class MGPT3_PT_generate(_Panel, bpy.types.Panel):
         layout = self.layout
         job = jobs.view.job
         if job is not None and not job.ended:
-            row = layout.row(align=True)
-            row.scale_y = 1.4
-            row.progress(factor=job.fraction, text=job.message)
-            row.operator("mgpt3.cancel", text="", icon="X")
+            draw_run(layout, job, "mgpt3.cancel", 1.4)
             return
-        if upkeep.view.task is not None:
+        task = upkeep.view.task
+        if task is not None and task.about != upkeep.SETUP:
             draw_task(layout)
-            if upkeep.view.task.about == upkeep.SETUP:
-                return
-        if upkeep.view.missing is not None:  # a set-up that failed says more than that there is none
-            failed = upkeep.view.error if upkeep.view.about == upkeep.SETUP else None
-            draw_error(layout, failed or upkeep.view.missing)
+        if upkeep.view.missing is not None or (task is not None and task.about == upkeep.SETUP):
+            draw_setup(layout)
             return
         draw_map_problem(layout, character)
         row = layout.row()
         row.scale_y = 1.4
-        empty = character is None and not any(o.type == "ARMATURE" for o in context.scene.objects)
-        button = row.operator("mgpt3.generate", text="Add Mannequin and Generate" if empty else "Generate", icon="PLAY")
+        empty = current.has_none(context)
+        button = row.operator(
+            "mgpt3.generate",
+            text=say("Add Mannequin and Generate") if empty else say("Generate"),
+            icon="PLAY",
+            translate=False,
+        )
         button.create_mannequin = empty
         draw_model_in_use(layout)
         if context.mode not in APPLICABLE_MODES:
@@ -136,8 +128,7 @@ class MGPT3_UL_results(bpy.types.UIList):
     def filter_items(
         self, context: bpy.types.Context, data: bpy.types.BlendData, propname: str
     ) -> tuple[list[int], list[int]]:
-        settings = context.scene.mgpt3
-        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        character = current.character(context)
         actions = getattr(data, propname)
         wanted = self.filter_name.lower()
         flags, keys = [], []
@@ -153,21 +144,19 @@ class MGPT3_UL_results(bpy.types.UIList):
         return flags, order
 
 
-class MGPT3_PT_results(_Panel, bpy.types.Panel):
+class MGPT3_PT_results(SidePanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_results"
     bl_label = "Motions"
     bl_parent_id = "MGPT3_PT_generate"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        settings = context.scene.mgpt3
-        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        character = current.character(context)
         return character is not None and any(results.belongs(action, character) for action in bpy.data.actions)
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        settings = context.scene.mgpt3
-        character = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        character = current.character(context)
         if character is None:
             return
         row = layout.row()
@@ -178,12 +167,13 @@ class MGPT3_PT_results(_Panel, bpy.types.Panel):
         if action is None or not results.belongs(action, character):
             return
         column = layout.column(align=True)
-        draw_text(column, f'"{action[results.PROMPT]}"')
+        draw_text(column, f'"{action[results.PROMPT]}"', translate=False)
         if note := results.note(action):
             draw_text(column, note, note_icon(results.doubtful(action)))
-        draw_text(column, f"{action.get('mgpt3_seconds', 0):.1f} s, seed {action[results.SEED]}")
+        seconds, seed = results.number(action, "mgpt3_seconds"), int(results.number(action, results.SEED))
+        draw_text(column, say("{seconds:.1f} s, seed {seed}", seconds=seconds, seed=seed))
         licence = short_licence(str(action.get("mgpt3_licence", "")))
-        draw_text(column, ", ".join(text for text in (action.get("mgpt3_model", ""), licence) if text))
+        draw_text(column, ", ".join(text for text in (str(action.get("mgpt3_model", "")), licence) if text))
         layout.operator("mgpt3.result_reuse", icon="LOOP_BACK").action = action.name
 
 
@@ -201,27 +191,16 @@ def draw_preferences(preferences: bpy.types.AddonPreferences, layout: bpy.types.
     else:
         column.prop(preferences, "existing_python")
     column.prop(preferences, "device")
-    task = upkeep.view.task
-    if task is not None and task.about == upkeep.SETUP:
-        draw_task(box)
-    else:
-        row = box.row()
-        if preferences.source == "PRIVATE":
-            row.operator("mgpt3.setup", text="Set Up" if upkeep.view.missing else "Set Up Again", icon="IMPORT")
-            row.operator("mgpt3.remove_environment", text="Remove", icon="TRASH")
-        row.operator("mgpt3.check", text="Check", icon="CHECKMARK")
-        row.operator("mgpt3.open_log", text="Log", icon="TEXT").log = "WORKER"
-        row.operator("mgpt3.copy_report", text="Copy Report", icon="COPYDOWN")
-    here = upkeep.view.about == upkeep.SETUP
-    if here and upkeep.view.error is not None:
-        draw_error(box, upkeep.view.error)
-    elif here and upkeep.view.line:
-        draw_text(box, upkeep.view.line, "CHECKMARK")
-    elif upkeep.view.missing is not None and not upkeep.busy():
-        draw_text(box, str(upkeep.view.missing), "INFO")
-    draw_text(box, f"Log: {upkeep.view.log}")
+    draw_setup(box, preferences=True)
+    row = box.row()
+    if preferences.source == "PRIVATE":
+        row.operator_menu_enum("mgpt3.remove_environment", "what", text="Remove", icon="TRASH")
+    row.operator("mgpt3.open_log", text="Log", icon="TEXT").log = "WORKER"
+    row.operator("mgpt3.copy_report", text="Copy Report", icon="COPYDOWN")
+    draw_text(box, say("Log: {file}", file=upkeep.view.log))
     if upkeep.view.overrides:
-        draw_text(box, f"Set in the environment, and stronger: {', '.join(upkeep.view.overrides)}", "INFO")
+        names = ", ".join(upkeep.view.overrides)
+        draw_text(box, say("Set in the environment, and stronger: {names}", names=names), "INFO")
     draw_models(layout)
     box = layout.box()
     box.label(text="Shortcut", icon="KEYINGSET")

@@ -7,17 +7,20 @@ from typing import Any
 
 import bpy
 
-from . import drafts, jobs, metadata, segmentmarkers, upkeep
+from . import current, drafts, jobs, metadata, segmentmarkers
 from .describe import TITLE
-from .drawing import draw_error, draw_text
-from .generate import find_character
+from .drawing import draw_text
+from .i18n import say
+from .panels_shared import CharacterPanel, OrderedList, draw_run, draw_told, ready, settings_column
 from .properties_describe import OWN, POSE
 
 LETTER = 6.6  # pixels of a letter in the usual size
 
 
-class MGPT3_UL_described_segments(bpy.types.UIList):
+class MGPT3_UL_described_segments(OrderedList, bpy.types.UIList):
     """The described segments in their order, each with its frames."""
+
+    searched = "sentence"
 
     def draw_item(
         self,
@@ -34,34 +37,14 @@ class MGPT3_UL_described_segments(bpy.types.UIList):
         row.label(text=f"{item.first}-{item.last}", translate=False)
         row.prop(item, "sentence", text="", emboss=False)
 
-    def filter_items(
-        self, context: bpy.types.Context, data: bpy.types.PropertyGroup, propname: str
-    ) -> tuple[list[int], list[int]]:
-        wanted = self.filter_name.lower()  # by what happens, and never sorted: the order is when
-        items = getattr(data, propname)
-        return [self.bitflag_filter_item if wanted in item.sentence.lower() else 0 for item in items], []
 
-
-class MGPT3_PT_describe(bpy.types.Panel):
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "MotionGPT3"
+class MGPT3_PT_describe(CharacterPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_describe"
     bl_label = TITLE
-    bl_parent_id = "MGPT3_PT_generate"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return (
-            find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active) is not None
-        )
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, settings = self.layout, context.scene.mgpt3_describe
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        column = settings_column(layout)
         column.prop(settings, "which")
         if settings.which == OWN:
             row = column.row(align=True, heading="From, To")
@@ -69,37 +52,27 @@ class MGPT3_PT_describe(bpy.types.Panel):
             row.prop(settings, "last", text="")
         job = jobs.view.job
         if job is not None and not job.ended and job.title == TITLE:
-            row = layout.row(align=True)
-            row.progress(factor=job.fraction, text=job.message)
-            row.operator("mgpt3.cancel", text="", icon="X")
+            draw_run(layout, job, "mgpt3.cancel")
         else:
             row = layout.row()
             row.scale_y = 1.2
-            row.enabled = upkeep.view.missing is None
-            row.operator("mgpt3.describe", text="Describe", icon="TEXT")
-        if jobs.view.about == TITLE:
-            _draw_told(layout)
-        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+            row.enabled = ready()
+            row.operator("mgpt3.describe", text=say("Describe"), icon="TEXT", translate=False)
+        if jobs.view.about == TITLE:  # the last request was this panel's
+            draw_told(layout, jobs.view)
+            for warning in jobs.view.warnings:
+                draw_text(layout, warning, "ERROR")
+        character = current.character(context)
         found = drafts.shown(character)
         if character is None:
             return
         if found is not None:
             _draw_description(layout, context, character, *found)
             return
-        data = character.animation_data  # a library may have been described, or a person may have written something
-        said = metadata.current(data.action).description if data is not None and data.action is not None else ""
+        action = current.action(context)  # a library may have been described, or a person may have written something
+        said = metadata.current(action).description if action is not None else ""
         if said:
-            draw_text(layout, f'The action says: "{said}"', "INFO")
-
-
-def _draw_told(layout: bpy.types.UILayout) -> None:
-    """What the last request of this panel said, where the user looks."""
-    if jobs.view.error is not None:
-        draw_error(layout, jobs.view.error)
-    elif jobs.view.line:
-        draw_text(layout, jobs.view.line, "CHECKMARK")
-    for warning in jobs.view.warnings:
-        draw_text(layout, warning, "ERROR")
+            draw_text(layout, say('The action says: "{sentence}"', sentence=said), "INFO")
 
 
 def _draw_description(
@@ -142,7 +115,7 @@ def _draw_whole_sentence(layout: bpy.types.UILayout, draft: Any) -> None:
     most = max(lines.values())
     if most > 1:
         column = layout.column(align=True)
-        draw_text(column, draft.sentence, letters=letters)
+        draw_text(column, draft.sentence, letters=letters, translate=False)
         for _ in range(most - max(lines[draft.sentence], 1)):
             draw_text(column, "", letters=letters)
 
@@ -186,7 +159,7 @@ def _draw_apply(layout: bpy.types.UILayout, context: bpy.types.Context, action: 
     if action.library is not None:
         draw_text(layout, "The action is linked from another file: describe it there to apply it.", "INFO")
     elif (said := metadata.current(action).description) and said != draft.sentence:
-        draw_text(layout, f'The action says: "{said}"', "INFO")
+        draw_text(layout, say('The action says: "{sentence}"', sentence=said), "INFO")
 
 
 classes = (MGPT3_UL_described_segments, MGPT3_PT_describe)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import bpy
 
-from . import library, upkeep
-from .drawing import draw_error, draw_text
+from . import library
+from .drawing import draw_text
+from .i18n import say
+from .panels_shared import SubPanel, draw_run, draw_told, ready, settings_column
 from .rows import DESCRIBED, FAILED, KEPT, SKIPPED, UNCHANGED
 
 ICONS = {DESCRIBED: "ADD", UNCHANGED: "CHECKMARK", KEPT: "USER", SKIPPED: "REMOVE", FAILED: "ERROR"}
@@ -36,14 +38,9 @@ class MGPT3_UL_descriptions(bpy.types.UIList):
         split.label(text=item.after or item.sentence or item.message, translate=False)
 
 
-class MGPT3_PT_library(bpy.types.Panel):
+class MGPT3_PT_library(SubPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_library"
     bl_label = "Library"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "MotionGPT3"
-    bl_parent_id = "MGPT3_PT_generate"
-    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -52,28 +49,21 @@ class MGPT3_PT_library(bpy.types.Panel):
         _draw_choice(layout, settings, context)
         over_files = settings.scope in (library.LIBRARY, library.FOLDER)
         if view.run is not None:
-            row = layout.row(align=True)
-            row.progress(factor=view.run.fraction, text=view.run.message)
-            row.operator("mgpt3.library_cancel", text="", icon="X")
+            draw_run(layout, view.run, "mgpt3.library_cancel")
         else:
             row = layout.row()
             row.scale_y = 1.2
-            row.enabled = upkeep.view.missing is None
-            row.operator("mgpt3.library_preview", icon="VIEWZOOM")
-        if view.error is not None:
-            draw_error(layout, view.error)
-            if view.error.code == "cancelled" and over_files:
-                name = "mgpt3.library_write" if view.writes and view.previewed else "mgpt3.library_preview"
-                layout.operator(name, text="Resume", icon="PLAY").resume = True
-        elif view.line:
-            draw_text(layout, view.line, "INFO")
+            row.enabled = ready()
+            row.operator("mgpt3.library_preview", text=say("Preview"), icon="VIEWZOOM", translate=False)
+        draw_told(layout, view, icon="INFO")
+        if view.error is not None and view.error.code == "cancelled" and over_files:
+            name = "mgpt3.library_write" if view.writes and view.previewed else "mgpt3.library_preview"
+            layout.operator(name, text=say("Resume"), icon="PLAY", translate=False).resume = True
         _draw_table(layout, settings, context)
 
 
 def _draw_choice(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    column = layout.column()
-    column.use_property_split = True
-    column.use_property_decorate = False
+    column = settings_column(layout)
     column.enabled = library.view.run is None
     column.prop(settings, "scope")
     if settings.scope == library.LIBRARY:
@@ -99,7 +89,7 @@ def _draw_table(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, c
     if 0 <= manager.mgpt3_library_active < len(table):
         _draw_row(layout.box(), table[manager.mgpt3_library_active])
     if len(table) == library.MOST_ROWS:
-        draw_text(layout, f"The first {library.MOST_ROWS} are shown; the report has all.", "INFO")
+        draw_text(layout, say("The first {count} are shown; the report has all.", count=library.MOST_ROWS), "INFO")
     if library.view.previewed is None:
         return
     fresh = library.view.previewed == library.key(settings, context)
@@ -115,19 +105,23 @@ def _draw_table(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, c
     row.operator("mgpt3.library_write", icon="CHECKMARK")
 
 
+def _told(description: str, tags: str) -> str:
+    return f"{description or '-'} [{tags}]" if tags else description or "-"
+
+
 def _draw_row(box: bpy.types.UILayout, row: bpy.types.PropertyGroup) -> None:
     """All of the active row: before and after."""
-    draw_text(box, row.action or row.file, ICONS[row.status])
+    draw_text(box, row.action or row.file, ICONS[row.status], translate=False)
     if row.action:
-        draw_text(box, "/".join(Path(row.file).parts[-2:]))  # all of it would fill the panel
+        draw_text(box, "/".join(Path(row.file).parts[-2:]), translate=False)  # all of it would fill the panel
     if row.message:
         draw_text(box, row.message)
     if row.before or row.tags_before:
-        draw_text(box, f"Before: {row.before or '-'}" + (f" [{row.tags_before}]" if row.tags_before else ""))
+        draw_text(box, say("Before: {text}", text=_told(row.before, row.tags_before)))
     if row.after or row.tags_after:
-        draw_text(box, f"After: {row.after or '-'}" + (f" [{row.tags_after}]" if row.tags_after else ""))
+        draw_text(box, say("After: {text}", text=_told(row.after, row.tags_after)))
     if row.status == KEPT:
-        draw_text(box, f"The model says: {row.sentence}")
+        draw_text(box, say("The model says: {sentence}", sentence=row.sentence))
 
 
 classes = (MGPT3_PT_library, MGPT3_UL_descriptions)

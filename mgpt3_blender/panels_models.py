@@ -5,9 +5,11 @@ from __future__ import annotations
 import bpy
 
 from . import upkeep
-from .drawing import Remedies, draw_error, draw_task, draw_text
+from .drawing import Remedies, draw_task, draw_text
 from .hub import MODEL_PAGE
+from .i18n import say
 from .modelfolder import Model, short_licence
+from .panels_shared import draw_told
 
 # As drawing.REMEDIES, for what can go wrong with getting a model: there the same code can want another button, and the
 # preferences are open.
@@ -72,10 +74,12 @@ def draw_models(layout: bpy.types.UILayout) -> None:
     for model in view.models:
         _draw_model(column, model, view.model is not None and view.model.folder == model.folder)
     if "MGPT3_MODEL" in view.overrides and view.model is not None:
-        draw_text(box, f"The environment variable MGPT3_MODEL decides: {view.model.name}, {view.model.folder}", "INFO")
+        words = "The environment variable MGPT3_MODEL decides: {name}, {folder}"
+        draw_text(box, say(words, name=view.model.name, folder=view.model.folder), "INFO")
     if view.model is not None and view.licence_needed:
         row = box.row()
-        row.label(text=f"The licence of {view.model.name} is not accepted yet.", icon="INFO", translate=False)
+        text = say("The licence of {name} is not accepted yet.", name=view.model.name)
+        row.label(text=text, icon="INFO", translate=False)
         row.operator("mgpt3.accept_licence", text="Read and Accept").folder = str(view.model.folder)
     if view.task is not None and view.task.about == upkeep.MODELS:
         draw_task(box)
@@ -91,10 +95,7 @@ def draw_models(layout: bpy.types.UILayout) -> None:
             row.operator("mgpt3.open_preferences", text="Open System Preferences").system = True
     if view.about != upkeep.MODELS:
         return
-    if view.error is not None:
-        draw_error(box, view.error, MODEL_REMEDIES if view.checkpoint is None else _CHECKPOINT_REMEDIES)
-    elif view.line:
-        draw_text(box, view.line, "CHECKMARK")
+    draw_told(box, view, MODEL_REMEDIES if view.checkpoint is None else _CHECKPOINT_REMEDIES)
 
 
 def _draw_model(layout: bpy.types.UILayout, model: Model, used: bool) -> None:
@@ -129,4 +130,4 @@ def _draw_model(layout: bpy.types.UILayout, model: Model, used: bool) -> None:
     else:
         remove.operator("mgpt3.model_remove", text="", icon="X", emboss=False).folder = str(model.folder)
     if model.problem:
-        draw_text(layout, f"{model.problem}.")
+        draw_text(layout, f"{say(model.problem)}.")

@@ -9,10 +9,11 @@ from functools import lru_cache
 
 import bpy
 
-from . import bonemap
+from . import bonemap, current
 from .drawing import draw_error, draw_text
 from .errors import UserError
-from .generate import find_character
+from .i18n import say
+from .panels_shared import CharacterPanel, draw_choice
 from .rig.report import PROPERTY, Report
 from .rig.skeleton22 import INDEX
 
@@ -44,10 +45,6 @@ _FIND = [("mgpt3.bones_find", "Find Bones", {})]
 _REMEDIES = dict.fromkeys(("bones_gone", "bones_missing", "bones_double"), _FIND)
 
 
-def _character(context: bpy.types.Context) -> bpy.types.Object | None:
-    return find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-
-
 def draw_map_problem(layout: bpy.types.UILayout, armature: bpy.types.Object | None) -> bool:
     """What is wrong with a character's bone map, with the button that helps; nothing where nothing is.
 
@@ -60,30 +57,18 @@ def draw_map_problem(layout: bpy.types.UILayout, armature: bpy.types.Object | No
     return True
 
 
-class _SubPanel:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "MotionGPT3"
-    bl_parent_id = "MGPT3_PT_generate"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return _character(context) is not None
-
-
-class MGPT3_PT_bone_map(_SubPanel, bpy.types.Panel):
+class MGPT3_PT_bone_map(CharacterPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_bone_map"
     bl_label = "Bone Map"
 
     def draw_header(self, context: bpy.types.Context) -> None:
-        armature = _character(context)
+        armature = current.character(context)
         if armature is not None and bonemap.problem(armature) is not None:
             self.layout.label(text="", icon="ERROR")
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        armature = _character(context)
+        armature = current.character(context)
         if armature is None:
             return
         stored = armature.mgpt3_bones
@@ -119,7 +104,7 @@ class MGPT3_PT_bone_map(_SubPanel, bpy.types.Panel):
         for name in ("spine", "neck"):
             bones = bonemap.texts(getattr(stored, f"{name}_chain"))
             if len(bones) > 1:
-                draw_text(group, f"{name.capitalize()}: {', '.join(bones)}")
+                draw_text(group, f"{say(name.capitalize())}: {', '.join(bones)}", translate=False)
         row = layout.row(align=True)
         row.operator("mgpt3.bones_mirror", text="Left to Right", icon="MOD_MIRROR").source = "l"
         row.operator("mgpt3.bones_mirror", text="Right to Left").source = "r"
@@ -166,13 +151,13 @@ class MGPT3_MT_bone_presets(bpy.types.Menu):
             row.operator("mgpt3.bones_delete_preset", text="", icon="X").file = preset.path.name
 
 
-class MGPT3_PT_on_character(_SubPanel, bpy.types.Panel):
+class MGPT3_PT_on_character(CharacterPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_on_character"
     bl_label = "On the Character"
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        armature = _character(context)
+        armature = current.character(context)
         if armature is None:
             return
         settings, stored = context.scene.mgpt3_rig, armature.mgpt3_bones
@@ -193,11 +178,7 @@ class MGPT3_PT_on_character(_SubPanel, bpy.types.Panel):
         column.prop(settings, "feet", text="Feet")
         column = layout.column(heading="Fingers")
         column.prop(settings, "relaxed_hands")
-        row = layout.row(align=True, heading="Floor")
-        row.prop(settings, "use_floor", text="")
-        value = row.row(align=True)
-        value.active = settings.use_floor
-        value.prop(settings, "floor", text="")
+        draw_choice(layout, settings, "floor", "Floor")
 
 
 @lru_cache(maxsize=8)
@@ -209,13 +190,12 @@ def report_lines(text: str) -> tuple[tuple[str, str, str], ...]:
 
 def _shown_report(context: bpy.types.Context) -> str:
     """The report on the motion that the character plays, "" where it has none."""
-    armature = _character(context)
-    data = armature.animation_data if armature is not None else None
-    text = data.action.get(PROPERTY, "") if data is not None and data.action is not None else ""
+    action = current.action(context)
+    text = action.get(PROPERTY, "") if action is not None else ""
     return text if isinstance(text, str) else ""
 
 
-class MGPT3_PT_result_check(_SubPanel, bpy.types.Panel):
+class MGPT3_PT_result_check(CharacterPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_result_check"
     bl_label = "Result Check"
 
@@ -231,7 +211,7 @@ class MGPT3_PT_result_check(_SubPanel, bpy.types.Panel):
         for label, value, level in lines:
             column = layout.column(align=True)
             column.alert = level == "bad"
-            draw_text(column, f"{label}: {value}", _LEVELS.get(level, "DOT"))
+            draw_text(column, f"{say(label)}: {say(value)}", _LEVELS.get(level, "DOT"))
 
 
 classes = (MGPT3_PT_result_check, MGPT3_PT_on_character, MGPT3_PT_bone_map, MGPT3_MT_bone_presets)

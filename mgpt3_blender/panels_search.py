@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import search, upkeep
-from .drawing import draw_error, draw_text
-from .generate import find_character
+from . import current, search
+from .drawing import draw_text
+from .i18n import CONTEXT, say
+from .panels_shared import OrderedList, SubPanel, draw_run, draw_told, ready, settings_column
 from .properties_search import FILE
 from .ranking import FAIR, GOOD
 from .searching import Answer, Found
@@ -19,8 +20,10 @@ def fit(score: float) -> str:
     return "good" if score >= GOOD else "fair" if score >= FAIR else "far"
 
 
-class MGPT3_UL_found(bpy.types.UIList):
+class MGPT3_UL_found(OrderedList, bpy.types.UIList):
     """The motions that fit, best first, each with its name and how well it fits."""
+
+    searched = "name"
 
     def draw_item(
         self,
@@ -35,24 +38,13 @@ class MGPT3_UL_found(bpy.types.UIList):
     ) -> None:
         split = layout.split(factor=0.74)
         split.label(text=item.sentence or item.action, icon="FILE_BLEND" if item.file else "ACTION", translate=False)
-        split.progress(factor=min(max(item.score, 0.0), 1.0), text=fit(item.score))
-
-    def filter_items(
-        self, context: bpy.types.Context, data: bpy.types.WindowManager, propname: str
-    ) -> tuple[list[int], list[int]]:
-        wanted = self.filter_name.lower()  # by name and sentence, and never sorted: the order is how well they fit
-        items = getattr(data, propname)
-        return [self.bitflag_filter_item if wanted in item.name.lower() else 0 for item in items], []
+        split.progress(factor=min(max(item.score, 0.0), 1.0), text=say(fit(item.score)))
 
 
-class MGPT3_PT_search(bpy.types.Panel):
+class MGPT3_PT_search(SubPanel, bpy.types.Panel):
     bl_idname = "MGPT3_PT_search"
     bl_label = "Search"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "MotionGPT3"
-    bl_parent_id = "MGPT3_PT_generate"
-    bl_options = {"DEFAULT_CLOSED"}
+    bl_translation_context = CONTEXT
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -61,21 +53,16 @@ class MGPT3_PT_search(bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(settings, "query", text="", icon="VIEWZOOM", placeholder="What does it show?")
         button = row.row(align=True)
-        button.enabled = upkeep.view.missing is None
+        button.enabled = ready()
         button.operator("mgpt3.search", text="", icon="PLAY")
         _draw_scope(layout, settings, context)
         if view.run is not None:
-            row = layout.row(align=True)
-            row.progress(factor=view.run.fraction, text=view.run.message)
-            row.operator("mgpt3.search_cancel", text="", icon="X")
+            draw_run(layout, view.run, "mgpt3.search_cancel")
         if view.answer is not None:
             _draw_answer(layout, view.answer, context)
         elif view.run is None:
             layout.operator("mgpt3.search_index", icon="FILE_REFRESH")
-        if view.error is not None:
-            draw_error(layout, view.error, RETARGET)
-        elif view.line:
-            draw_text(layout, view.line, "CHECKMARK")
+        draw_told(layout, view, RETARGET)
 
 
 def _draw_scope(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -88,10 +75,7 @@ def _draw_scope(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup, c
         icon = "CHECKBOX_HLT" if on else "CHECKBOX_DEHLT"
         button = column.operator("mgpt3.search_library", text=library.name, icon=icon, depress=on)
         button.library = library.name
-    column = layout.column()
-    column.use_property_split = True
-    column.use_property_decorate = False
-    column.prop(settings, "folder")
+    settings_column(layout).prop(settings, "folder")
 
 
 def _draw_answer(layout: bpy.types.UILayout, answer: Answer, context: bpy.types.Context) -> None:
@@ -115,26 +99,31 @@ def _draw_found(layout: bpy.types.UILayout, found: Found, context: bpy.types.Con
     box = layout.box()
     alike = [row for row in context.window_manager.mgpt3_found if (row.action, row.file) == (found.action, found.file)]
     name = f"{found.action} / {found.slot}" if len(alike) > 1 else found.action
-    draw_text(box, name, "ACTION")
-    draw_text(box, f"{found.sentence} ({fit(found.score)})")
+    draw_text(box, name, "ACTION", translate=False)
+    draw_text(box, f"{found.sentence} ({say(fit(found.score))})")
     if found.tags:
-        draw_text(box, ", ".join(found.tags))
+        draw_text(box, ", ".join(found.tags), translate=False)
     if found.file:
-        draw_text(box, found.file, "FILE_BLEND")
+        draw_text(box, found.file, "FILE_BLEND", translate=False)
     if found.others:
-        draw_text(box, f"The same motion is in {found.others} other place{'s' if found.others > 1 else ''}.")
+        several = "The same motion is in {count} other places."
+        words = several if found.others > 1 else "The same motion is in another place."
+        draw_text(box, say(words, count=found.others))
     settings = context.scene.mgpt3_search
-    character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+    character = current.character(context)
     row = layout.row(align=True)
     row.scale_y = 1.2
-    bring = "Link" if settings.link else "Append"
     button = row.row(align=True)
     button.enabled = character is not None
     button.operator(
-        "mgpt3.search_take", text=f"{bring} and Assign" if found.file else "Assign", icon="ARMATURE_DATA"
+        "mgpt3.search_take",
+        text=say(("Link and Assign" if settings.link else "Append and Assign") if found.file else "Assign"),
+        icon="ARMATURE_DATA",
+        translate=False,
     ).assign = True
     if found.file:
-        row.operator("mgpt3.search_take", text=f"{bring} Only", icon="APPEND_BLEND").assign = False
+        text = "Link Only" if settings.link else "Append Only"
+        row.operator("mgpt3.search_take", text=text, icon="APPEND_BLEND").assign = False
         layout.prop(settings, "link")
     if character is None:
         draw_text(layout, "Select a character to let it play the action.", "INFO")

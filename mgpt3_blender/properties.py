@@ -6,7 +6,9 @@ import bpy
 from bpy.props import BoolProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
 
 from . import results
-from .generate import MAX_PROMPT, MAX_SECONDS, MAX_SEED, MAX_VARIATIONS, MIN_SECONDS, Request
+from .generate import MAX_SECONDS, MAX_VARIATIONS, MIN_SECONDS, Request
+from .i18n import CONTEXT
+from .properties_shared import prompt_property, seconds_property, seed_property, typed
 
 
 def _is_character(settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -> bool:
@@ -22,31 +24,19 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=_is_character,
     )
-    prompt: StringProperty(
-        name="Prompt",
-        description='What the character does, in English: "a person walks forward and waves"',
-        default="a person walks forward",
-        maxlen=MAX_PROMPT,
-        options=set(),
+    prompt: prompt_property(
+        'What the character does, in English: "a person walks forward and waves"', "a person walks forward"
     )
-    seconds: FloatProperty(
-        name="Duration",
-        description="How long the motion is, in seconds. The scene's frame rate is kept",
-        default=4.0,
-        min=MIN_SECONDS,
-        max=MAX_SECONDS,
+    seconds: seconds_property(
+        "Duration",
+        "How long the motion is, in seconds. The scene's frame rate is kept",
+        4.0,
+        MIN_SECONDS,
+        MAX_SECONDS,
         step=50,
-        precision=1,
-        subtype="TIME_ABSOLUTE",
-        options=set(),
     )
-    seed: IntProperty(
-        name="Seed",
-        description="The same prompt, duration and seed give the same motion again; another seed gives another take",
-        default=0,
-        min=0,
-        max=MAX_SEED,
-        options=set(),
+    seed: seed_property(
+        "The same prompt, duration and seed give the same motion again; another seed gives another take"
     )
     variations: IntProperty(
         name="Variations",
@@ -81,6 +71,7 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
 
     fast: BoolProperty(
         name="Fast",
+        translation_context=CONTEXT,
         description="Fewer sampling steps: nearly the same quality, but not the exact motion of the full recipe",
         default=False,
         options=set(),
@@ -101,7 +92,7 @@ class MGPT3_SceneSettings(bpy.types.PropertyGroup):
         guidance = self.guidance if self.use_guidance else None
         return Request(
             self.prompt,
-            self.seconds,
+            typed(self.seconds),
             self.seed,
             self.variations,
             guidance,

@@ -10,12 +10,12 @@ from bpy.props import (
     FloatProperty,
     IntProperty,
     PointerProperty,
-    StringProperty,
 )
 
 from .between import Request
 from .filling import Point
-from .generate import MAX_PROMPT, MAX_SEED, MAX_VARIATIONS
+from .generate import MAX_VARIATIONS
+from .properties_shared import frame_property, path_property, prompt_property, seed_property
 from .rig.mapping import WORDS
 
 AROUND, SELECTED = "AROUND", "SELECTED"
@@ -23,7 +23,7 @@ ALL = "ALL"
 
 REACHING = ("l_wrist", "r_wrist", "l_ankle", "r_ankle", "head", "pelvis", "l_elbow", "r_elbow", "l_knee", "r_knee")
 """The joints that may be given a place."""
-_PARTS = [(joint, WORDS[joint].title(), f"The {WORDS[joint]} reaches the object") for joint in REACHING]
+_PARTS = [(joint, WORDS[joint].title(), f"Bring the {WORDS[joint]} to the object") for joint in REACHING]
 
 
 class MGPT3_ReachTarget(bpy.types.PropertyGroup):
@@ -41,26 +41,14 @@ class MGPT3_ReachTarget(bpy.types.PropertyGroup):
         description="Where the part of the body is to be: at this object's origin, an empty for instance",
         type=bpy.types.Object,
     )
-    frame: IntProperty(
-        name="Frame",
-        description="When it is to be there; a frame between the two keys",
-        default=1,
-        options=set(),
-    )
-
-
-def _is_curve(settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -> bool:
-    return candidate.type == "CURVE" and candidate.name in settings.id_data.objects
+    frame: frame_property("Frame", "When it is to be there; a frame between the two keys", 1)
 
 
 class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
     """The next fill. Nothing here can be animated: it says how to make motion, it is none."""
 
-    prompt: StringProperty(
-        name="Prompt",
-        description='What happens between the keys, in English: "a person sits down". Leave empty to go by the poses',
-        maxlen=MAX_PROMPT,
-        options=set(),
+    prompt: prompt_property(
+        'What happens between the keys, in English: "a person sits down". Leave empty to go by the poses'
     )
     which: EnumProperty(
         name="Fill",
@@ -109,14 +97,7 @@ class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
         subtype="FACTOR",
         options=set(),
     )
-    seed: IntProperty(
-        name="Seed",
-        description="The same keys, prompt and seed give the same motion again; another seed gives another take",
-        default=0,
-        min=0,
-        max=MAX_SEED,
-        options=set(),
-    )
+    seed: seed_property("The same keys, prompt and seed give the same motion again; another seed gives another take")
     takes: IntProperty(
         name="Takes",
         description="How many takes to make, with this seed and the ones after it; the best one is used",
@@ -125,12 +106,7 @@ class MGPT3_BetweenSettings(bpy.types.PropertyGroup):
         max=MAX_VARIATIONS,
         options=set(),
     )
-    path: PointerProperty(
-        name="Path",
-        description="A curve that the character follows between the keys. Its height does not count",
-        type=bpy.types.Object,
-        poll=_is_curve,
-    )
+    path: path_property("A curve that the character follows between the keys. Its height does not count")
     timed: BoolProperty(
         name="Timed",
         description=(

@@ -6,42 +6,29 @@ import bpy
 from bpy.props import (
     BoolProperty,
     CollectionProperty,
-    FloatProperty,
     IntProperty,
     PointerProperty,
     StringProperty,
 )
 
 from . import compose, extend
-from .generate import MAX_PROMPT, MAX_SEED, MIN_SECONDS
+from .generate import MAX_SECONDS, MIN_SECONDS
+from .properties_shared import path_property, prompt_property, seconds_property, seed_property, typed
 
 
 class MGPT3_Segment(bpy.types.PropertyGroup):
     """One line of the list: what happens, and for how long."""
 
-    prompt: StringProperty(
-        name="Prompt",
-        description="What the character does in this segment, in English",
-        default="a person walks forward",
-        maxlen=MAX_PROMPT,
-        options=set(),
-    )
-    seconds: FloatProperty(
-        name="Duration",
-        description="How long this segment is, half of the transitions at its ends included",
-        default=4.0,
-        min=MIN_SECONDS,
-        max=compose.MAX_SEGMENT_SECONDS,
-        soft_max=9.8,
+    prompt: prompt_property("What the character does in this segment, in English", "a person walks forward")
+    seconds: seconds_property(
+        "Duration",
+        "How long this segment is, half of the transitions at its ends included",
+        4.0,
+        MIN_SECONDS,
+        compose.MAX_SEGMENT_SECONDS,
+        soft_max=MAX_SECONDS,
         step=50,
-        precision=1,
-        subtype="TIME_ABSOLUTE",
-        options=set(),
     )
-
-
-def _is_path(settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -> bool:
-    return candidate.type == "CURVE" and candidate.name in settings.id_data.objects
 
 
 class MGPT3_SequenceSettings(bpy.types.PropertyGroup):
@@ -55,32 +42,20 @@ class MGPT3_SequenceSettings(bpy.types.PropertyGroup):
     active: IntProperty(
         name="Active Segment", description="The segment that is edited below the list", default=0, options=set()
     )
-    transition: FloatProperty(
-        name="Transition",
-        description="How long the change from one segment to the next takes, half of it in each",
-        default=0.8,
-        min=compose.MIN_TRANSITION,
-        max=compose.MAX_TRANSITION,
+    transition: seconds_property(
+        "Transition",
+        "How long the change from one segment to the next takes, half of it in each",
+        0.8,
+        compose.MIN_TRANSITION,
+        compose.MAX_TRANSITION,
         soft_max=2.0,
         step=10,
-        precision=1,
-        subtype="TIME_ABSOLUTE",
-        options=set(),
     )
-    seed: IntProperty(
-        name="Seed",
-        description="Of the first segment, the next ones count up. The same list and seed give the same motion again",
-        default=0,
-        min=0,
-        max=MAX_SEED,
-        options=set(),
+    seed: seed_property(
+        "Of the first segment, the next ones count up. The same list and seed give the same motion again"
     )
-    path: PointerProperty(
-        name="Path",
-        description="A curve that the character goes along, from its first point. Leave empty to go where the prompts "
-        "lead",
-        type=bpy.types.Object,
-        poll=_is_path,
+    path: path_property(
+        "A curve that the character goes along, from its first point. Leave empty to go where the prompts lead"
     )
     timed: BoolProperty(
         name="Timed",
@@ -100,7 +75,7 @@ class MGPT3_SequenceSettings(bpy.types.PropertyGroup):
         scene = self.id_data
         settings = scene.mgpt3
         return compose.Request(
-            tuple(compose.Segment(segment.prompt, segment.seconds) for segment in self.segments),
+            tuple(compose.Segment(segment.prompt, typed(segment.seconds)) for segment in self.segments),
             self.transition,
             self.seed,
             settings.guidance if settings.use_guidance else None,
@@ -115,31 +90,16 @@ class MGPT3_SequenceSettings(bpy.types.PropertyGroup):
 class MGPT3_ExtendSettings(bpy.types.PropertyGroup):
     """How to go on with a motion, and how to make it a cycle."""
 
-    seconds: FloatProperty(
-        name="Duration",
-        description="How long the motion goes on after its last keys",
-        default=2.0,
-        min=extend.MIN_SECONDS,
-        max=extend.MAX_SECONDS,
+    seconds: seconds_property(
+        "Duration",
+        "How long the motion goes on after its last keys",
+        2.0,
+        extend.MIN_SECONDS,
+        extend.MAX_SECONDS,
         step=50,
-        precision=1,
-        subtype="TIME_ABSOLUTE",
-        options=set(),
     )
-    prompt: StringProperty(
-        name="Prompt",
-        description="What comes next, in English. Leave empty for whatever follows from the motion",
-        maxlen=MAX_PROMPT,
-        options=set(),
-    )
-    seed: IntProperty(
-        name="Seed",
-        description="The same motion, prompt and seed go on alike; another seed gives another take",
-        default=0,
-        min=0,
-        max=MAX_SEED,
-        options=set(),
-    )
+    prompt: prompt_property("What comes next, in English. Leave empty for whatever follows from the motion")
+    seed: seed_property("The same motion, prompt and seed go on alike; another seed gives another take")
     in_place: BoolProperty(
         name="In Place",
         description="Let the cycle stay on the spot, as on a treadmill: the way travelled is left out",
@@ -151,7 +111,8 @@ class MGPT3_ExtendSettings(bpy.types.PropertyGroup):
         """What the panel asks for."""
         scene = self.id_data
         clean_feet = scene.mgpt3.clean_feet
-        return extend.Request(self.seconds, self.prompt, self.seed, clean_feet, scene.mgpt3_rig.options(clean_feet))
+        seconds = typed(self.seconds)
+        return extend.Request(seconds, self.prompt, self.seed, clean_feet, scene.mgpt3_rig.options(clean_feet))
 
 
 classes = (MGPT3_Segment, MGPT3_SequenceSettings, MGPT3_ExtendSettings)

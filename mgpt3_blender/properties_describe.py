@@ -17,6 +17,8 @@ from bpy.props import (
     StringProperty,
 )
 
+from .properties_shared import frame_property
+
 WHOLE, SCENE, OWN = "WHOLE", "SCENE", "OWN"
 TIMELINE, POSE = "TIMELINE", "POSE"
 
@@ -30,8 +32,8 @@ class MGPT3_Phrase(bpy.types.PropertyGroup):
 class MGPT3_DescribedSegment(bpy.types.PropertyGroup):
     """A part of a motion that is described on its own."""
 
-    first: IntProperty(name="First Frame", description="Scene frame at which this segment begins", options=set())
-    last: IntProperty(name="Last Frame", description="Last scene frame of this segment", options=set())
+    first: frame_property("First Frame", "Scene frame at which this segment begins")
+    last: frame_property("Last Frame", "Last scene frame of this segment")
     sentence: StringProperty(
         name="Sentence",
         description="What the character does in this segment. Edit it before you add markers",
@@ -112,8 +114,8 @@ class MGPT3_DescribeSettings(bpy.types.PropertyGroup):
         default=WHOLE,
         options=set(),
     )
-    first: IntProperty(name="First Frame", description="First frame to describe", default=1, options=set())
-    last: IntProperty(name="Last Frame", description="Last frame to describe", default=100, options=set())
+    first: frame_property("First Frame", "First frame to describe", 1)
+    last: frame_property("Last Frame", "Last frame to describe", 100)
     markers: EnumProperty(
         name="Markers",
         description="What Add Markers makes of the segments",

@@ -107,7 +107,7 @@ def register() -> None:
         name="Descriptions", description="What was found, one line an action", type=MGPT3_LibraryRow
     )
     bpy.types.WindowManager.mgpt3_library_active = IntProperty(
-        name="Active Row", description="The action that is shown below the table", default=0
+        name="Active Row", description="The action that is shown below the table", default=0, options=set()
     )
 
 

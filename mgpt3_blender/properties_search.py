@@ -128,7 +128,7 @@ def register() -> None:
         name="Found", description="The motions that fit, best first", type=MGPT3_Found
     )
     bpy.types.WindowManager.mgpt3_found_active = IntProperty(
-        name="Chosen Motion", description="The motion that is shown below the list", default=0
+        name="Chosen Motion", description="The motion that is shown below the list", default=0, options=set()
     )
     thisfile.register()
     bpy.app.handlers.load_pre.append(_before_load)

@@ -78,17 +78,46 @@ def test_every_property_has_a_label_and_a_tooltip() -> None:
 
 
 def test_nothing_of_ours_can_be_animated() -> None:
-    owners = (*classes(bpy.types.PropertyGroup), *classes(bpy.types.AddonPreferences))
+    owners, seen = (*classes(bpy.types.PropertyGroup), *classes(bpy.types.AddonPreferences)), 0
     for owner in owners:
         for prop in properties_of(owner.bl_rna):
+            seen += 1
             assert not prop.is_animatable, f"{owner.__name__}.{prop.identifier}"
-    assert not bpy.types.Action.bl_rna.properties["mgpt3_favourite"].is_animatable
+    assert seen > 100
+    for name, prop in all_properties().items():  # also what is on Blender's own types, and with the window
+        if "_" not in name.split(".")[0]:
+            assert not prop.is_animatable, name
+
+
+def test_seconds_are_shown_as_seconds_and_frames_as_frames() -> None:
+    seconds, frames, lengths = set(), set(), set()
+    for owner in classes(bpy.types.PropertyGroup):
+        for prop in properties_of(owner.bl_rna):
+            name = f"{owner.__name__}.{prop.identifier}"
+            if prop.identifier in ("seconds", "transition"):
+                assert (prop.type, prop.subtype, prop.unit) == ("FLOAT", "TIME_ABSOLUTE", "TIME_ABSOLUTE"), name
+                seconds.add(name)
+            elif prop.type == "INT" and prop.name.endswith("Frame"):
+                assert prop.subtype == "TIME", name  # as scene.frame_start and the like
+                frames.add(name)
+            elif prop.identifier == "floor":
+                assert (prop.subtype, prop.unit) == ("DISTANCE", "LENGTH")
+                lengths.add(name)
+    assert bpy.types.Scene.bl_rna.properties["frame_start"].subtype == "TIME"
+    assert (len(seconds), len(frames), len(lengths)) == (4, 5, 1)
+
+
+def test_what_is_secondary_is_folded_at_first() -> None:
+    panels = [panel for panel in classes(bpy.types.Panel) if panel.bl_region_type == "UI"]
+    open_at_first = {p.bl_idname for p in panels if "DEFAULT_CLOSED" not in getattr(p, "bl_options", ())}
+    assert open_at_first == {"MGPT3_PT_generate", "MGPT3_PT_results"}
+    assert {p.bl_parent_id for p in panels if p.bl_idname != "MGPT3_PT_generate"} == {"MGPT3_PT_generate"}
 
 
 def test_panels_and_menus_have_titles() -> None:
     for panel in classes(bpy.types.Panel):
         assert panel.bl_label, panel.__name__
-        assert panel.bl_category == "MotionGPT3"
+        assert panel.bl_region_type == "HEADER" or panel.bl_category == "MotionGPT3"  # presets pop over
     for menu in classes(bpy.types.Menu):
         assert menu.bl_label, menu.__name__
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import bpy
 from bpy.props import BoolProperty, EnumProperty
 
-from .. import compose, jobs, segments
+from .. import compose, current, jobs, segments
 from ..errors import UserError
-from ..generate import MAX_SEED, find_character
-from .running import JobOperator, report
+from ..i18n import tip
+from .running import JobOperator, SeedDice, report
 
 
 class MGPT3_OT_sequence(JobOperator, bpy.types.Operator):
@@ -28,7 +26,7 @@ class MGPT3_OT_sequence(JobOperator, bpy.types.Operator):
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
         request = context.scene.mgpt3_sequence.request()
-        armature = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        armature = current.character(context)
         return compose.sequence_job(request, context.scene, armature, create_mannequin=self.create_mannequin)
 
 
@@ -95,23 +93,19 @@ class MGPT3_OT_segment_move(_OnActive, bpy.types.Operator):
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
-        return f"Let the active segment come {'earlier' if properties.direction == 'UP' else 'later'}"
+        earlier = properties.direction == "UP"
+        return tip("Let the active segment come earlier" if earlier else "Let the active segment come later")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         moved = segments.move_segment(context.scene, -1 if self.direction == "UP" else 1)
         return {"FINISHED"} if moved else {"CANCELLED"}
 
 
-class MGPT3_OT_sequence_dice(bpy.types.Operator):
+class MGPT3_OT_sequence_dice(SeedDice, bpy.types.Operator):
     """Throw the dice: another seed for another take"""
 
     bl_idname = "mgpt3.sequence_dice"
-    bl_label = "New Seed"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        context.scene.mgpt3_sequence.seed = random.SystemRandom().randint(0, MAX_SEED)
-        return {"FINISHED"}
+    settings = "mgpt3_sequence"
 
 
 class MGPT3_OT_sequence_reuse(bpy.types.Operator):
@@ -122,10 +116,8 @@ class MGPT3_OT_sequence_reuse(bpy.types.Operator):
     bl_options = {"UNDO", "INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        armature = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-        data = armature.animation_data if armature is not None else None
         try:
-            segments.reuse(context.scene, data.action if data is not None else None)
+            segments.reuse(context.scene, current.action(context))
         except UserError as error:
             return report(self, error)
         return {"FINISHED"}

@@ -5,16 +5,12 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty, IntProperty
 
-from .. import drafts, jobs, segmentmarkers
+from .. import current, drafts, jobs, segmentmarkers
 from ..describe import TITLE, Request, describe_job
 from ..errors import UserError
-from ..generate import find_character, need_character
+from ..i18n import say, tip
 from ..properties_describe import POSE, SCENE, WHOLE
 from .running import JobOperator, redraw, report
-
-
-def _character(context: bpy.types.Context) -> bpy.types.Object:
-    return need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
 
 
 class MGPT3_OT_describe(JobOperator, bpy.types.Operator):
@@ -41,7 +37,7 @@ but the description"""
         jobs.prepare(TITLE)
         settings = context.scene.mgpt3_describe
         first, last = settings.frames("" if self.which == "PANEL" else self.which)
-        return describe_job(Request(first, last, fast=context.scene.mgpt3.fast), context.scene, _character(context))
+        return describe_job(Request(first, last, fast=context.scene.mgpt3.fast), context.scene, current.needed(context))
 
 
 class _OnDescribed:
@@ -51,15 +47,14 @@ class _OnDescribed:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-        if drafts.shown(character) is None:
+        if drafts.shown(current.character(context)) is None:
             cls.poll_message_set("Describe the character's action first")  # type: ignore[attr-defined]
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            self.work(context, _character(context))  # type: ignore[attr-defined]
+            self.work(context, current.needed(context))  # type: ignore[attr-defined]
         except UserError as error:
             jobs.prepare(TITLE)
             redraw(context)
@@ -87,11 +82,10 @@ class MGPT3_OT_description_take(_OnDescribed, bpy.types.Operator):
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
-        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-        found = drafts.shown(character)
+        found, words = drafts.shown(current.character(context)), tip(cls.__doc__ or "")
         if found is None or properties.number >= len(found[1].alternatives):
-            return cls.__doc__ or ""
-        return f"{found[1].alternatives[properties.number].text}.\n{cls.__doc__}"
+            return words
+        return f"{found[1].alternatives[properties.number].text}.\n{words}"
 
     def work(self, context: bpy.types.Context, character: bpy.types.Object) -> None:
         drafts.take_alternative(drafts.need(character)[1], self.number)
@@ -152,7 +146,8 @@ class MGPT3_OT_description_markers(_OnDescribed, bpy.types.Operator):
     def work(self, context: bpy.types.Context, character: bpy.types.Object) -> None:
         pose = context.scene.mgpt3_describe.markers == POSE
         count = len(segmentmarkers.add(character, context.scene, pose=pose))
-        self.tell(f"{count} {'pose ' if pose else ''}marker{'s' if count != 1 else ''} set.")
+        words = "{count} pose markers set." if pose else "{count} markers set."
+        self.tell(say(words, count=count))
 
 
 class MGPT3_OT_description_markers_remove(_OnDescribed, bpy.types.Operator):

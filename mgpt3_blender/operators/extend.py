@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import bpy
 
-from .. import jobs
+from .. import current, jobs
 from ..errors import UserError
 from ..extend import extend_job
-from ..generate import MAX_SEED, need_character
 from ..looping import loop_character
-from .running import APPLICABLE_MODES, JobOperator, redraw, report
-
-
-def _character(context: bpy.types.Context) -> bpy.types.Object:
-    return need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+from .running import JobOperator, SeedDice, may_make_motion, redraw, report
 
 
 class MGPT3_OT_extend(JobOperator, bpy.types.Operator):
@@ -26,7 +19,7 @@ class MGPT3_OT_extend(JobOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
-        return extend_job(context.scene.mgpt3_extend.request(), context.scene, _character(context))
+        return extend_job(context.scene.mgpt3_extend.request(), context.scene, current.needed(context))
 
 
 class MGPT3_OT_make_loop(bpy.types.Operator):
@@ -38,17 +31,11 @@ class MGPT3_OT_make_loop(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if jobs.busy():
-            cls.poll_message_set("Another motion is being made")
-            return False
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")
-            return False
-        return True
+        return may_make_motion(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            outcome = loop_character(_character(context), context.scene)
+            outcome = loop_character(current.needed(context), context.scene)
         except UserError as error:
             redraw(context)
             return report(self, error)
@@ -59,16 +46,11 @@ class MGPT3_OT_make_loop(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class MGPT3_OT_extend_dice(bpy.types.Operator):
+class MGPT3_OT_extend_dice(SeedDice, bpy.types.Operator):
     """Throw the dice: another seed for another take"""
 
     bl_idname = "mgpt3.extend_dice"
-    bl_label = "New Seed"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        context.scene.mgpt3_extend.seed = random.SystemRandom().randint(0, MAX_SEED)
-        return {"FINISHED"}
+    settings = "mgpt3_extend"
 
 
 classes = (MGPT3_OT_extend, MGPT3_OT_make_loop, MGPT3_OT_extend_dice)

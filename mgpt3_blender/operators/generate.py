@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import jobs, results
+from .. import current, example, jobs, results
 from ..errors import UserError
-from ..generate import MAX_SEED, character_job, find_character, need_character
-from .running import APPLICABLE_MODES, JobOperator, redraw, report
+from ..generate import character_job
+from ..i18n import say, tip
+from .running import JobOperator, SeedDice, in_applicable_mode, redraw, report
 
 
 class MGPT3_OT_generate(JobOperator, bpy.types.Operator):
@@ -29,14 +28,13 @@ class MGPT3_OT_generate(JobOperator, bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         if properties.create_mannequin:
-            return "Add the built-in mannequin to the scene and make it move to the prompt"
-        return cls.__doc__ or ""
+            return tip("Add the built-in mannequin to the scene and make it move to the prompt")
+        return tip(cls.__doc__ or "")
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
-        settings = context.scene.mgpt3
-        request = settings.request()
+        request = context.scene.mgpt3.request()
         request.check()
-        armature = find_character(context.scene, settings.character, context.view_layer.objects.active)
+        armature = current.character(context)
         return character_job(request, context.scene, armature, create_mannequin=self.create_mannequin)
 
 
@@ -60,36 +58,49 @@ class MGPT3_OT_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class MGPT3_OT_seed_dice(bpy.types.Operator):
+class MGPT3_OT_seed_dice(SeedDice, bpy.types.Operator):
     """Throw the dice: another seed for another take"""
 
     bl_idname = "mgpt3.seed_dice"
-    bl_label = "New Seed"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        context.scene.mgpt3.seed = random.SystemRandom().randint(0, MAX_SEED)
-        return {"FINISHED"}
+    settings = "mgpt3"
 
 
-class MGPT3_OT_add_mannequin(bpy.types.Operator):
-    """Add the built-in mannequin: a simple character that takes every motion"""
+class _Adds:
+    """Mixin: an operator that adds a character to the scene."""
 
-    bl_idname = "mgpt3.add_mannequin"
-    bl_label = "Add Mannequin"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if context.mode != "OBJECT":
-            cls.poll_message_set("Go to Object Mode first")
+            cls.poll_message_set("Go to Object Mode first")  # type: ignore[attr-defined]
             return False
         return True
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        from ..mannequin import create_mannequin
 
-        create_mannequin(context)
+class MGPT3_OT_add_mannequin(_Adds, bpy.types.Operator):
+    """Add the built-in mannequin: a simple character that takes every motion"""
+
+    bl_idname = "mgpt3.add_mannequin"
+    bl_label = "Add Mannequin"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        from ..mannequin import add_mannequin
+
+        add_mannequin(context)
+        return {"FINISHED"}
+
+
+class MGPT3_OT_add_example(_Adds, bpy.types.Operator):
+    """Add a mannequin with an example prompt, ready to press Generate. What is in the scene stays as it is"""
+
+    bl_idname = "mgpt3.add_example"
+    bl_label = "Add Example Character"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        example.add(context)
+        self.report({"INFO"}, "Press Generate in the sidebar (N), tab MotionGPT3")
+        redraw(context)
         return {"FINISHED"}
 
 
@@ -98,14 +109,11 @@ class _ResultOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
-            return False
-        return True
+        return in_applicable_mode(cls, context)
 
     def target(self, context: bpy.types.Context) -> tuple[bpy.types.Object, bpy.types.Action]:
         """The character and the action. Raises UserError where the action is no motion of the character."""
-        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        character = current.character(context)
         action = bpy.data.actions.get(self.action)  # type: ignore[attr-defined]
         if character is None or action is None or not results.belongs(action, character):
             raise UserError("no_result", "This motion is no longer there.", "Choose another one in the list.")
@@ -143,7 +151,11 @@ class MGPT3_OT_result_remove(_ResultOperator, bpy.types.Operator):
         if action is None or not results.favourite(action):
             return self.execute(context)
         return context.window_manager.invoke_confirm(
-            self, event, title="Remove Motion", message=f'"{action.name}" has a star.', confirm_text="Remove"
+            self,
+            event,
+            title="Remove Motion",
+            message=say('"{name}" has a star.', name=action.name),
+            confirm_text="Remove",
         )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -163,10 +175,9 @@ class MGPT3_OT_results_clear(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")
+        if not in_applicable_mode(cls, context):
             return False
-        character = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        character = current.character(context)
         mine = [a for a in bpy.data.actions if results.belongs(a, character)] if character is not None else []
         if all(results.favourite(action) for action in mine):
             cls.poll_message_set("There are no motions without a star")
@@ -187,12 +198,11 @@ class MGPT3_OT_results_clear(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            character = need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
-            gone, kept = results.remove_without_star(character)
+            gone, kept = results.remove_without_star(current.needed(context))
         except UserError as error:
             return report(self, error)
-        words = f"; {kept} used elsewhere {'stays' if kept == 1 else 'stay'}" if kept else ""
-        self.report({"INFO"}, f"Removed {gone} motion{'' if gone == 1 else 's'}{words}")
+        words = "Removed motions: {gone}. Used elsewhere, so they stay: {kept}" if kept else "Removed motions: {gone}"
+        self.report({"INFO"}, say(words, gone=gone, kept=kept))
         return {"FINISHED"}
 
 
@@ -212,9 +222,9 @@ class MGPT3_OT_result_reuse(_ResultOperator, bpy.types.Operator):
             return report(self, error)
         settings = context.scene.mgpt3
         settings.prompt = str(action[results.PROMPT])
-        settings.seed = int(action[results.SEED])
+        settings.seed = int(results.number(action, results.SEED))
         settings.literal = bool(action.get(results.LITERAL, False))
-        settings.seconds = float(action.get("mgpt3_seconds", settings.seconds))
+        settings.seconds = results.number(action, "mgpt3_seconds") or settings.seconds
         return {"FINISHED"}
 
 
@@ -223,6 +233,7 @@ classes = (
     MGPT3_OT_cancel,
     MGPT3_OT_seed_dice,
     MGPT3_OT_add_mannequin,
+    MGPT3_OT_add_example,
     MGPT3_OT_result_show,
     MGPT3_OT_result_remove,
     MGPT3_OT_results_clear,

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import bpy
 from bpy.props import EnumProperty
 
-from .. import jobs
+from .. import current, jobs
 from ..between import fill_job, next_take
-from ..generate import MAX_SEED, find_character, need_character
 from ..properties_between import AROUND, SELECTED
-from .running import APPLICABLE_MODES, JobOperator
-
-
-def target(context: bpy.types.Context) -> bpy.types.Object:
-    """The character that is meant. Raises UserError where there is none, or it cannot be said which."""
-    return need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+from .running import APPLICABLE_MODES, JobOperator, SeedDice
 
 
 def selected_bones(armature: bpy.types.Object) -> frozenset[str]:
@@ -45,7 +37,7 @@ class MGPT3_OT_fill_between(JobOperator, bpy.types.Operator):
     )
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
-        armature = target(context)
+        armature = current.needed(context)
         which = "" if self.which == "PANEL" else self.which
         request = context.scene.mgpt3_between.request(selected_bones(armature), which)
         return fill_job(armature, context.scene, request)
@@ -59,23 +51,18 @@ class MGPT3_OT_fill_next_take(JobOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
 
     def make_job(self, context: bpy.types.Context) -> jobs.Job:
-        armature, settings = target(context), context.scene.mgpt3_between
+        armature, settings = current.needed(context), context.scene.mgpt3_between
         request = next_take(armature, settings.request(None))
         job = fill_job(armature, context.scene, request)
         settings.seed = request.seed
         return job
 
 
-class MGPT3_OT_fill_seed_dice(bpy.types.Operator):
+class MGPT3_OT_fill_seed_dice(SeedDice, bpy.types.Operator):
     """Throw the dice: another seed for another take"""
 
     bl_idname = "mgpt3.fill_seed_dice"
-    bl_label = "New Seed"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        context.scene.mgpt3_between.seed = random.SystemRandom().randint(0, MAX_SEED)
-        return {"FINISHED"}
+    settings = "mgpt3_between"
 
 
 class MGPT3_OT_reach_add(bpy.types.Operator):
@@ -90,8 +77,7 @@ class MGPT3_OT_reach_add(bpy.types.Operator):
         entry = settings.targets.add()
         entry.frame = context.scene.frame_current
         active = context.view_layer.objects.active
-        character = find_character(context.scene, context.scene.mgpt3.character, active)
-        if active is not None and active != character and active.type != "ARMATURE":
+        if active is not None and active != current.character(context) and active.type != "ARMATURE":
             entry.target = active
         settings.target_index = len(settings.targets) - 1
         return {"FINISHED"}

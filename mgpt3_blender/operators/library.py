@@ -10,7 +10,8 @@ from bpy.props import BoolProperty, EnumProperty
 
 from .. import library
 from ..errors import UserError
-from .running import APPLICABLE_MODES, redraw
+from ..i18n import say
+from .running import APPLICABLE_MODES, in_applicable_mode, redraw
 from .stepping import SLICE, StepOperator, remove_timer
 
 
@@ -25,10 +26,7 @@ class _Runs(StepOperator):
         if library.busy():
             cls.poll_message_set("A library is being described")  # type: ignore[attr-defined]
             return False
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
-            return False
-        return True
+        return in_applicable_mode(cls, context)
 
     def current(self) -> Any:
         return library.view.run
@@ -47,12 +45,7 @@ class _Runs(StepOperator):
         error = library.conclude(context)
         redraw(context)
         changed = self.writes and run is not None and getattr(run, "changed", False)
-        if error is not None and error.code == "cancelled":
-            self.report({"INFO"}, str(error))  # type: ignore[attr-defined]
-        elif error is not None:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
-        else:
-            self.report({"INFO"}, library.view.line)  # type: ignore[attr-defined]
+        self.tell(error, library.view.line)
         return {"FINISHED"} if changed or error is None else {"CANCELLED"}
 
 
@@ -106,7 +99,11 @@ class MGPT3_OT_library_write(_Runs, bpy.types.Operator):
         if settings.scope not in (library.LIBRARY, library.FOLDER):
             return self.execute(context)
         ticked = [row.file for row in context.window_manager.mgpt3_library_rows if row.use]
-        words = f"{len(ticked)} descriptions into {len(set(ticked))} files. Undo does not reach other files."
+        words = say(
+            "{count} descriptions into {files} files. Undo does not reach other files.",
+            count=len(ticked),
+            files=len(set(ticked)),
+        )
         return context.window_manager.invoke_confirm(
             self, event, title="Write Descriptions", message=words, confirm_text="Write"
         )

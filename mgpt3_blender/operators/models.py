@@ -10,6 +10,7 @@ from bpy.props import StringProperty
 from .. import hub, jobs, modelwork, preferences, upkeep
 from ..drawing import draw_text
 from ..errors import UserError
+from ..i18n import say, tip
 from ..models import Model
 from .running import redraw
 from .setup import begin, idle, no_motion
@@ -252,17 +253,19 @@ class MGPT3_OT_model_remove(_ModelOperator, bpy.types.Operator):
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         model = cls.shown(properties.folder)
         if model is None:
-            return str(cls.__doc__)
-        return f"Delete {model.folder}" if model.own else f"Take it off the list. {model.folder} stays as it is"
+            return tip(str(cls.__doc__))
+        words = "Delete {folder}" if model.own else "Take it off the list. {folder} stays as it is"
+        return tip(words, folder=model.folder)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         model = self.find(self.folder)
-        text = f"Delete {model.name} ({model.size}) from this computer?" if model.own else f"Forget {model.name}?"
+        words = "Delete {name} ({size}) from this computer?" if model.own else "Forget {name}?"
+        stays = say("{folder} stays.", folder=model.folder)
         return context.window_manager.invoke_confirm(
             self,
             event,
-            title=text,
-            message="It would have to be fetched or converted again." if model.own else f"{model.folder} stays.",
+            title=say(words, name=model.name, size=model.size),
+            message="It would have to be fetched or converted again." if model.own else stays,
             confirm_text="Delete" if model.own else "Forget",
         )
 
@@ -286,13 +289,18 @@ class MGPT3_OT_accept_licence(_ModelOperator, bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         model = cls.shown(properties.folder)
-        return f"{model.licence}\nClick to read it" if model and model.licence else str(cls.__doc__)
+        if model is None or not model.licence:
+            return tip(str(cls.__doc__))
+        return tip("{licence}\nClick to read it", licence=model.licence)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         model = self.find(self.folder)
         needed = preferences.licence_needed(model)
         return context.window_manager.invoke_props_dialog(
-            self, width=DIALOG, title=f"Licence of {model.name}", confirm_text="Accept" if needed else "Close"
+            self,
+            width=DIALOG,
+            title=say("Licence of {name}", name=model.name),
+            confirm_text="Accept" if needed else "Close",
         )
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -301,8 +309,8 @@ class MGPT3_OT_accept_licence(_ModelOperator, bpy.types.Operator):
             return
         for text in (
             model.licence or "Its config states no licence.",
-            f"It learnt from: {model.data}" if model.data else "",
-            f"Origin: {model.origin}" if model.origin else "",
+            say("It learnt from: {data}", data=model.data) if model.data else "",
+            say("Origin: {origin}", origin=model.origin) if model.origin else "",
             "Every motion that it makes remembers this licence in its action.",
         ):
             if text:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from .. import bonemap, jobs
+from .. import bonemap, current, jobs
 from ..errors import RigError, UserError
-from ..generate import find_character, need_character
+from ..i18n import say, tip
 from ..rig import userpresets
 from ..rig.mapping import best_mapping, check_mapping
 from ..rig.skeleton22 import JOINTS
-from .running import APPLICABLE_MODES, redraw, report
+from .running import in_applicable_mode, redraw, report
 
 PROBLEMS = {"unknown_rig", "missing_bones", "bones_gone", "bones_missing", "bones_double"}
 """Errors about the bone map: settled as soon as the map is."""
@@ -20,11 +20,6 @@ _PARTS = [
     *((joint, bonemap.LABELS[joint], f"The bone of the {bonemap.LABELS[joint].lower()}") for joint in JOINTS),
     ("root", "Root Bone", "The bone that carries the whole character over the floor"),
 ]
-
-
-def target(context: bpy.types.Context) -> bpy.types.Object:
-    """The character whose map is meant. Raises UserError where there is none, or it cannot be said which."""
-    return need_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
 
 
 def find_bones(armature: bpy.types.Object) -> str:
@@ -38,7 +33,12 @@ def find_bones(armature: bpy.types.Object) -> str:
     mapping = best_mapping(armature)
     bonemap.found(armature, mapping)
     check_mapping(mapping)
-    return f"Found {len(mapping.bones)} of {len(JOINTS)} bones: {bonemap.summary(armature)}."
+    return say(
+        "Found {count} of {joints} bones: {summary}.",
+        count=len(mapping.bones),
+        joints=len(JOINTS),
+        summary=bonemap.summary(armature),
+    )
 
 
 def active_bone(context: bpy.types.Context, armature: bpy.types.Object) -> bpy.types.Bone | None:
@@ -56,10 +56,9 @@ class _MapOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
+        if not in_applicable_mode(cls, context):
             return False
-        armature = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        armature = current.character(context)
         if armature is None:
             cls.poll_message_set("Choose a character first")  # type: ignore[attr-defined]
             return False
@@ -73,7 +72,7 @@ class _MapOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            line = self.change(context, target(context))
+            line = self.change(context, current.needed(context))
         except UserError as error:
             redraw(context)
             return report(self, error)  # type: ignore[arg-type]
@@ -96,7 +95,7 @@ class MGPT3_OT_bones_find(_MapOperator, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         result = super().execute(context)
-        armature = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+        armature = current.character(context)
         if armature is not None and armature.mgpt3_bones.searched:
             return {"FINISHED"}  # also where bones are missing: that is shown now, and one undo takes it back
         return result
@@ -118,7 +117,7 @@ class MGPT3_OT_bones_pick(_MapOperator, bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         part = "Root Bone" if properties.joint == "root" else bonemap.LABELS[properties.joint]
-        return f"Use the bone that is active in the character's Pose Mode as {part}"
+        return tip("Use the bone that is active in the character's Pose Mode as {part}", part=tip(part))
 
     def change(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         bone = active_bone(context, armature)
@@ -164,19 +163,20 @@ class MGPT3_OT_bones_mirror(_MapOperator, bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         if properties.source == "SWAP":
-            return "Let left and right change places, where the character's names have them the wrong way round"
-        one, other = ("left", "right") if properties.source == "l" else ("right", "left")
-        return f"Give the {other} side the bones that mirror the {one} side's, by their names or by where they lie"
+            return tip("Let left and right change places, where the character's names have them the wrong way round")
+        if properties.source == "l":
+            return tip("Give the right side the bones that mirror the left side's, by their names or by where they lie")
+        return tip("Give the left side the bones that mirror the right side's, by their names or by where they lie")
 
     def change(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         if self.source == "SWAP":
-            return "" if bonemap.swap_sides(armature) else "There is nothing to swap."
+            return "" if bonemap.swap_sides(armature) else say("There is nothing to swap.")
         changed, without = bonemap.mirror_map(armature, self.source)
         if without:
-            self.report({"WARNING"}, f"No bone mirrors these: {bonemap.name_joints(without)}.")
+            self.report({"WARNING"}, say("No bone mirrors these: {joints}.", joints=bonemap.name_joints(without)))
         if changed:
-            return f"Mirrored: {bonemap.name_joints(changed)}."
-        return "" if without else "Both sides are alike already."
+            return say("Mirrored: {joints}.", joints=bonemap.name_joints(changed))
+        return "" if without else say("Both sides are alike already.")
 
 
 class MGPT3_OT_bones_reset(_MapOperator, bpy.types.Operator):
@@ -207,7 +207,7 @@ class MGPT3_OT_bones_save_preset(_MapOperator, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         bonemap.refresh_presets()
         if not self.name:
-            armature = find_character(context.scene, context.scene.mgpt3.character, context.view_layer.objects.active)
+            armature = current.character(context)
             self.name = armature.name[: userpresets.MAX_NAME] if armature is not None else ""
         return context.window_manager.invoke_props_dialog(self, confirm_text="Save")
 
@@ -220,7 +220,7 @@ class MGPT3_OT_bones_save_preset(_MapOperator, bpy.types.Operator):
 
     def change(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         bonemap.save_preset(armature, self.name, overwrite=self.overwrite)
-        return f'Saved as the preset "{self.name.strip()}".'
+        return say('Saved as the preset "{name}".', name=self.name.strip())
 
 
 class MGPT3_OT_bones_load_preset(_MapOperator, bpy.types.Operator):
@@ -233,7 +233,7 @@ class MGPT3_OT_bones_load_preset(_MapOperator, bpy.types.Operator):
 
     def change(self, context: bpy.types.Context, armature: bpy.types.Object) -> str:
         count, named = bonemap.load_preset(armature, self.file)
-        return f"Took {count} of {named} bones from the preset."
+        return say("Took {count} of {named} bones from the preset.", count=count, named=named)
 
 
 class MGPT3_OT_bones_delete_preset(bpy.types.Operator):
@@ -250,7 +250,7 @@ class MGPT3_OT_bones_delete_preset(bpy.types.Operator):
         return context.window_manager.invoke_confirm(
             self,
             event,
-            title=f'Delete the preset "{name}"?',
+            title=say('Delete the preset "{name}"?', name=name),
             message="Characters keep the bone maps they have.",
             confirm_text="Delete",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import bpy
 
 from .. import jobs
 from ..errors import UserError
+from ..generate import MAX_SEED
 
 TICK = 0.1  # seconds between looks at the worker
 
@@ -17,6 +19,34 @@ TICK = 0.1  # seconds between looks at the worker
 APPLICABLE_MODES = ("OBJECT", "POSE")
 
 _timer: bpy.types.Timer | None = None
+
+
+def in_applicable_mode(operator: type, context: bpy.types.Context) -> bool:
+    """For `poll`: whether the mode allows a new action. Where not, the button says so."""
+    if context.mode in APPLICABLE_MODES:
+        return True
+    operator.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
+    return False
+
+
+def may_make_motion(operator: type, context: bpy.types.Context) -> bool:
+    """For `poll`: whether motion can be made now. Where not, the button says why."""
+    if jobs.busy():
+        operator.poll_message_set("Another motion is being made")  # type: ignore[attr-defined]
+        return False
+    return in_applicable_mode(operator, context)
+
+
+class SeedDice:
+    """Mixin: an operator that draws a new seed for `settings`, which names a group of the scene's."""
+
+    bl_label = "New Seed"
+    bl_options = {"UNDO", "INTERNAL"}
+    settings = ""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        getattr(context.scene, self.settings).seed = random.SystemRandom().randint(0, MAX_SEED)
+        return {"FINISHED"}
 
 
 class JobOperator:
@@ -31,13 +61,7 @@ class JobOperator:
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if jobs.busy():
-            cls.poll_message_set("Another motion is being made")  # type: ignore[attr-defined]
-            return False
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
-            return False
-        return True
+        return may_make_motion(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:

@@ -8,11 +8,11 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import search, taking, transfer
+from .. import current, search, taking, transfer
 from ..errors import UserError
-from ..generate import find_character
+from ..i18n import tip
 from ..properties_search import FILE, LIBRARIES
-from .running import APPLICABLE_MODES, redraw
+from .running import APPLICABLE_MODES, in_applicable_mode, redraw
 from .stepping import SLICE, StepOperator, remove_timer
 
 
@@ -49,11 +49,8 @@ class _Runs(StepOperator):
     def end(self, context: bpy.types.Context) -> set[str]:
         error = search.conclude(context.window_manager)
         redraw(context)
-        if error is None:
-            self.report({"INFO"}, search.summary())  # type: ignore[attr-defined]
-            return {"FINISHED"}
-        self.report({"INFO" if error.code == "cancelled" else "ERROR"}, str(error))  # type: ignore[attr-defined]
-        return {"CANCELLED"}
+        self.tell(error, search.summary())
+        return {"FINISHED"} if error is None else {"CANCELLED"}
 
 
 class MGPT3_OT_search(_Runs, bpy.types.Operator):
@@ -74,10 +71,7 @@ class MGPT3_OT_search_index(_Runs, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")  # type: ignore[attr-defined]
-            return False
-        return super().poll(context)
+        return in_applicable_mode(cls, context) and super().poll(context)
 
     def begin(self, context: bpy.types.Context) -> None:
         settings = context.scene.mgpt3_search
@@ -130,17 +124,16 @@ class MGPT3_OT_search_take(bpy.types.Operator):
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         found = search.chosen(context.window_manager)
         if properties.retarget:
-            return "Put the motion on the character, whose rig is another, as a new action from the current frame on"
+            return tip("Put the motion on the character, whose rig is another, as a new action from here on")
         if not properties.assign:
-            return "Bring the chosen action into this file, without letting anybody play it"
+            return tip("Bring the chosen action into this file, without letting anybody play it")
         if found is None or not found.file:
-            return "Let the character play the chosen action. The action it plays now stays in the file"
-        return "Bring the chosen action into this file and let the character play it"
+            return tip("Let the character play the chosen action. The action it plays now stays in the file")
+        return tip("Bring the chosen action into this file and let the character play it")
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode not in APPLICABLE_MODES:
-            cls.poll_message_set("Go to Object or Pose Mode first")
+        if not in_applicable_mode(cls, context):
             return False
         if search.chosen(context.window_manager) is None:
             cls.poll_message_set("Choose a motion in the list first")
@@ -149,7 +142,7 @@ class MGPT3_OT_search_take(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         scene = context.scene
-        character = find_character(scene, scene.mgpt3.character, context.view_layer.objects.active)
+        character = current.character(context)
         found = search.chosen(context.window_manager)
         assert found is not None
         try:

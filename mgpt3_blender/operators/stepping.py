@@ -45,6 +45,11 @@ class StepOperator:
         """Tell how it went."""
         raise NotImplementedError
 
+    def tell(self, error: UserError | None, line: str) -> None:
+        """Say where Blender says such things how it went: the error, or the line where there is none."""
+        kind = "INFO" if error is None or error.code == "cancelled" else "ERROR"
+        self.report({kind}, line if error is None else str(error))  # type: ignore[attr-defined]
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             self.begin(context)
