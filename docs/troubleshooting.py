@@ -28,8 +28,9 @@ ERRORS = {"UserError": 0, "RigError": 0, "WorkerError": 0, "CoreError": 0, "Prot
 """Error class -> which argument is the code; message and remedy follow it."""
 
 GROUPS = {
-    "Setting up, and the model's program": "worker child failure runtime pythons upkeep wire command jobs preferences "
-    "core/machine core/fullmemory operators/setup operators/report bugreport",
+    "Setting up, and the model's program": "worker child failure runtime pythons upkeep setupbuild setupcheck "
+    "setuperrors setupfetch setupstep wire command jobs preferences core/machine core/fullmemory operators/setup "
+    "operators/report bugreport",
     "Models and licences": "models modelfolder modelwork hub cli_models operators/models core/convert core/download "
     "core/official core/model core/language",
     "Characters and rigs": "rig bonemap mannequin targets transfer operators/rig rigwatch",
@@ -37,7 +38,7 @@ GROUPS = {
     "core/tasks/cli",
     "Between poses, sequences, continuing, loops": "between filling gaps compose extend looping curvepath markers "
     "action action_splice keyshape core/tasks",
-    "Describe, library, search": "describe described describing drafts segmentmarkers reading playedby metadata "
+    "Describe, library, search": "asking describe described describing drafts segmentmarkers reading playedby metadata "
     "library libraryrun librarypool librarychild blendfiles openfiles rows search searching finding motionindex "
     "ranking taking thisfile core/captions core/tasks/caption operators",
     "Motion files and SMPL-X": "core/bvh core/bvh_format core/bvh_names core/motionfile core/features core/skeleton "

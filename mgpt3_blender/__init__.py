@@ -15,7 +15,9 @@ def _modules() -> tuple[ModuleType, ...]:
     """In the order of registration: each module has `classes`, `register` and `unregister`, or some of them."""
     from . import (
         cli,
+        generatepresets,
         handlers,
+        i18n,
         keymap,
         menus,
         openfiles,
@@ -38,11 +40,11 @@ def _modules() -> tuple[ModuleType, ...]:
     from .operators import compose, describe, extend, generate, inbetween, library, models, report, rig, search, setup
 
     return (
-        *(preferences, properties, properties_rig, properties_between, properties_compose),
+        *(i18n, preferences, properties, properties_rig, properties_between, properties_compose),
         *(properties_describe, properties_library, properties_search),
         *(generate, inbetween, compose, extend, describe, library, search, setup, models, rig, report),
         *(panels, panels_between, panels_compose, panels_describe, panels_library, panels_search, panels_rig),
-        *(menus, keymap, cli, handlers, openfiles),
+        *(generatepresets, menus, keymap, cli, handlers, openfiles),
     )
 
 

@@ -17,8 +17,6 @@ from . import keyshape
 from .action import container, fcurves
 from .keyshape import BEZIER, CONSTANT, LINEAR, NEAR, Table
 
-_CODES = {"CONSTANT": CONSTANT, "LINEAR": LINEAR, "BEZIER": BEZIER}
-
 
 @dataclass(frozen=True)
 class Refill:

@@ -16,6 +16,7 @@ import bpy
 import numpy as np
 
 from . import VERSION, bonemap, jobs, markers, results
+from .ahead import Ahead
 from .errors import UserError
 from .generate import (
     MAX_PROMPT,
@@ -175,11 +176,18 @@ def sequence_job(
     request = replace(request, path=None)  # the job outlives an undo, a pointer to an object does not
     target = Target.to(armature, scene) if armature is not None else None
     home = results.Reference.to(scene)
+    ahead: Ahead | None = None
+
+    def prepare(reply: object) -> Ahead | None:
+        nonlocal ahead
+        made = _read(reply, len(request.segments))
+        ahead = _solve(made, request, *target.find())[0].start() if target is not None else None
+        return ahead
 
     def apply(reply: object) -> Outcome:
         made = _read(reply, len(request.segments))
         if target is not None:
-            return _apply(made, request, *target.find(), start, curve)
+            return _apply(made, request, *target.find(), start, curve, ahead)
         from .generate import _add_mannequin
 
         where = home.find(bpy.data.scenes)
@@ -187,7 +195,7 @@ def sequence_job(
             raise UserError("scene_gone", "The scene was deleted while its motion was being made.", "Try again.")
         return _apply(made, request, _add_mannequin(where), where, start, curve)
 
-    return jobs.Job("Sequence", "sequence", request.params(points), apply)
+    return jobs.Job("Sequence", "sequence", request.params(points), apply, prepare=prepare)
 
 
 def path_points(request: Request, armature: bpy.types.Object, scene: bpy.types.Scene, start_frame: float) -> np.ndarray:
@@ -229,12 +237,10 @@ def _read(reply: object, count: int) -> _Made:
     )
 
 
-def _apply(
-    made: _Made, request: Request, armature: bpy.types.Object, scene: bpy.types.Scene, start: float, curve: str
-) -> Outcome:
-    """A new action and its markers. Everything is checked before anything is changed."""
-    from .rig.apply import apply_motion
-
+def _solve(
+    made: _Made, request: Request, armature: bpy.types.Object, scene: bpy.types.Scene
+) -> tuple[Ahead, float, list[float]]:
+    """The motion, to be solved for a character; its frame rate; the borders of its segments in scene frames."""
     fps = scene.render.fps / scene.render.fps_base
     joints, rate, borders = made.joints, made.fps, [border * fps / made.fps for border in made.borders]
     if request.retarget.loop:  # a loop may begin later and end earlier: here, where the markers can follow
@@ -245,18 +251,37 @@ def _apply(
         first, last = kept(joints, fps)
         joints = loop(joints, fps)
         borders = [min(max(border - first, 0), last - first) for border in borders]
+    options = replace(request.retarget, foot_lock=request.clean_feet)
+    return Ahead(armature, [joints], rate, scene, options), rate, borders
+
+
+def _apply(
+    made: _Made,
+    request: Request,
+    armature: bpy.types.Object,
+    scene: bpy.types.Scene,
+    start: float,
+    curve: str,
+    ahead: Ahead | None = None,
+) -> Outcome:
+    """A new action and its markers. Everything is checked before anything is changed."""
+    from .rig.apply import apply_motion
+
+    asked, rate, borders = _solve(made, request, armature, scene)
+    (prepared,) = asked.solved(ahead)
     prompt = ", then ".join(segment.prompt.strip().rstrip(".") for segment in request.segments)
     frames = [round(start + border) for border in borders]
     previous = results.Binding.of(armature)
     result = apply_motion(
         armature,
-        joints,
+        asked.motions[0],
         scene=scene,
         name=action_name(prompt),
         start_frame=start,
         fps=rate,
         metadata=_metadata(made, request, prompt, frames, curve),
-        options=replace(request.retarget, foot_lock=request.clean_feet),
+        options=asked.options,
+        prepared=prepared,
     )
     previous.keep()
     results.remember(armature, [result.action])

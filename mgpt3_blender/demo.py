@@ -22,7 +22,7 @@ import numpy as np
 from mathutils import Vector
 
 from . import action as action_curves
-from .errors import UserError
+from . import program
 from .rig.report import PROPERTY, Report
 
 FLOOR_LIGHT, FLOOR_DARK = (0.90, 0.95, 1.0), (0.55, 0.60, 0.67)  # linear RGB; far away all tiles are light
@@ -366,27 +366,19 @@ def run(prompt: str, seconds: float, seed: int, out: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    from . import register, unregister
-
     parser = argparse.ArgumentParser(prog="python -m mgpt3_blender.demo", description="Prompt to film, headless.")
     parser.add_argument("prompt")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args(arguments)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    register()
-    try:
+
+    def work() -> int:
         run(options.prompt, options.seconds, options.seed, options.out)
-    except UserError as error:
-        print(f"error: {error.message} {error.remedy}".rstrip(), flush=True)
-        return 1
-    finally:
-        unregister()
-    return 0
+        return 0
+
+    return program.run(work)
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # Blender's own exit is not to be trusted in the wheels
+    program.leave(main(sys.argv[1:]))

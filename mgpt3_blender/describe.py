@@ -16,10 +16,11 @@ import numpy as np
 
 from . import bonemap, drafts, finding, jobs
 from .action import has_slots
+from .described import refusal
 from .errors import UserError
 from .generate import need_character
-from .playedby import bones_named, curves_of, find_character, slots_of
-from .reading import Reading, read_action
+from .playedby import bones_named, curves_of, find_character, slots_of, strips_of
+from .reading import Frames, Reading, Unfinished, read_action
 from .results import Reference
 from .rig.mapping import map_armature
 from .wire import encode_array
@@ -127,32 +128,53 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
         armature = need_character(scene, None, bpy.context.view_layer.objects.active)
     mapping = map_armature(armature)
     about = subject(armature)
-    reading = _read(request, armature, scene, about)
-    whole = request.first is None and request.last is None
-    key = finding.content_key(about.action, about.slot, armature, reading.fps) if whole else ""
-    who, what = Reference.to(armature), Reference.to(about.action)
+    who, what, home = Reference.to(armature), Reference.to(about.action), Reference.to(scene)
     handle = drafts.handle_of(about.slot)
-    notes = (*about.notes, *reading.notes)
+    fps = scene.render.fps / scene.render.fps_base
+    before = finding.content_key(about.action, about.slot, armature, fps)
+    seen = Frames()
+    reading: Reading | None = None
 
-    def apply(reply: object) -> Outcome:
-        answer, model = read_reply(reply)
-        there = who.find(bpy.data.objects)
-        action = what.find(bpy.data.actions)
+    def found() -> tuple[bpy.types.Object, bpy.types.Action]:
+        there, action = who.find(bpy.data.objects), what.find(bpy.data.actions)
         if there is None or action is None or not drafts.has_slot(action, handle):
             raise UserError(
                 "action_gone", f'"{what.name}" was deleted while it was being described.', "Describe another action."
             )
-        bonemap.found(there, mapping)
-        draft = drafts.keep(action, handle, answer, model, reading, key)
-        return Outcome(there, action, draft, _line(action, draft), notes)
+        return there, action
 
-    params = {
-        "motions": [{"joints": encode_array(np.asarray(reading.joints, np.float32))}],
-        "alternatives": int(request.alternatives),
-        "fast": bool(request.fast),
-        "embed": False,
-    }
-    return jobs.Job(TITLE, "describe", params, apply)
+    def gather(until: float) -> dict | None:
+        """Read on; the request's params when all is read."""
+        nonlocal reading
+        there, action = found()
+        where, now = home.find(bpy.data.scenes), subject(there)
+        key = finding.content_key(action, now.slot, there, fps) if now.action == action else ""
+        if where is None or key != before:
+            raise UserError("action_changed", f'"{what.name}" was changed while it was being read.', "Describe again.")
+        seen.until = until
+        try:
+            reading = _read(request, there, where, now, seen)
+        except Unfinished:
+            return None
+        return {
+            "motions": [{"joints": encode_array(np.asarray(reading.joints, np.float32))}],
+            "alternatives": int(request.alternatives),
+            "fast": bool(request.fast),
+            "embed": False,
+        }
+
+    def apply(reply: object) -> Outcome:
+        answer, model = read_reply(reply)
+        there, action = found()
+        assert reading is not None
+        bonemap.found(there, mapping)
+        whole = request.first is None and request.last is None
+        draft = drafts.keep(action, handle, answer, model, reading, before if whole else "")
+        return Outcome(there, action, draft, _line(action, draft), (*about.notes, *reading.notes))
+
+    job = jobs.Job(TITLE, "describe", {}, apply)
+    job.gather_with(gather, lambda: f"Reading the motion, {seen.fraction:.0%}")
+    return job
 
 
 def subject(armature: bpy.types.Object) -> Subject:
@@ -185,13 +207,9 @@ def read_reply(reply: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """The worker's one description, checked, and its model. Raises UserError: what the core refused, or bad_answer."""
     entries = reply.get("descriptions") if isinstance(reply, dict) else None
     answer = entries[0] if isinstance(entries, list) and len(entries) == 1 else None
-    if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-        error = answer["error"]
-        raise UserError(
-            str(error.get("code") or "refused"),
-            str(error.get("message") or "The motion could not be described."),
-            str(error.get("remedy") or ""),
-        )
+    error = refusal(answer)
+    if error is not None:
+        raise error
     if not isinstance(answer, dict) or not str(answer.get("sentence") or "").strip() or not drafts.whole(answer):
         raise UserError("bad_answer", "The motion model's answer holds no description.", "Describe again.")
     assert isinstance(reply, dict)
@@ -199,8 +217,10 @@ def read_reply(reply: object) -> tuple[dict[str, Any], dict[str, Any]]:
     return answer, model if isinstance(model, dict) else {}
 
 
-def _read(request: Request, armature: bpy.types.Object, scene: bpy.types.Scene, about: Subject) -> Reading:
-    """The motion. Raises UserError as `reading` does, and motion_static, range_too_long."""
+def _read(
+    request: Request, armature: bpy.types.Object, scene: bpy.types.Scene, about: Subject, seen: Frames
+) -> Reading:
+    """The motion. Raises Unfinished, UserError as `reading` does, and motion_static, range_too_long."""
     first = about.first if request.first is None else request.first
     last = about.last if request.last is None else request.last
     span = (first, last) if first is not None and last is not None else _keyed(armature, about)
@@ -219,8 +239,8 @@ def _read(request: Request, armature: bpy.types.Object, scene: bpy.types.Scene, 
                 "Choose an action with at least half a second of motion.",
             )
     if about.alone:
-        return read_action(armature, scene, about.action, about.slot, first=first, last=last)
-    return read_action(armature, scene, first=first, last=last)
+        return read_action(armature, scene, about.action, about.slot, first=first, last=last, seen=seen)
+    return read_action(armature, scene, first=first, last=last, seen=seen)
 
 
 def _keyed(armature: bpy.types.Object, about: Subject) -> tuple[float, float] | None:
@@ -254,11 +274,7 @@ def _from_strips(armature: bpy.types.Object) -> Subject:
 
 def _strips(armature: bpy.types.Object) -> list[bpy.types.NlaStrip]:
     """The NLA strips that play an action of their own on a character."""
-    data = armature.animation_data
-    if data is None or not data.use_nla:
-        return []
-    strips = (strip for track in data.nla_tracks if not track.mute for strip in track.strips if not strip.mute)
-    return [strip for strip in strips if strip.action is not None]
+    return [strip for strip in strips_of(armature) if strip.action is not None]
 
 
 def _moved_otherwise(armature: bpy.types.Object) -> bool:

@@ -63,6 +63,18 @@ class Subject:
     parts: list[Part] = field(default_factory=list)
 
 
+def refusal(answer: Any) -> UserError | None:
+    """What the worker has against describing a motion; None where its answer is a description, or nothing."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return None
+    return UserError(
+        str(error.get("code") or "refused"),
+        str(error.get("message") or "The motion could not be described."),
+        str(error.get("remedy") or ""),
+    )
+
+
 def chosen(actions: Iterable[bpy.types.Action], names: Iterable[str]) -> list[bpy.types.Action]:
     """The actions that rows are about; a row of one of several slots is called "Action / Slot"."""
     there = {action.name: action for action in actions}

@@ -19,12 +19,12 @@ import bpy
 import numpy as np
 
 from . import finding, jobs, metadata, preferences, rows
-from .action import has_slots
-from .described import Options, Part, Subject, conclude
+from .asking import Question
+from .described import Options, Part, Subject, conclude, refusal
 from .errors import UserError
 from .motionindex import Index
-from .playedby import Playable, bones_named, curves_of, find_character, slots_of
-from .reading import Stage
+from .playedby import roles_of, slot_name
+from .reading import Frames, Stage, Unfinished
 from .results import Reference
 from .steps import see_through
 from .wire import encode_array
@@ -37,6 +37,7 @@ BATCH_FRAMES = 60_000
 MAX_FRAMES = 36_000
 """Half an hour: longer is no action but a recording."""
 CRASHES = ("worker_crashed", "worker_silent")
+CANCELLED = "Cancelled. Nothing was changed."
 
 
 class Run:
@@ -75,10 +76,11 @@ class Run:
         chosen = bpy.data.actions if actions is None else actions
         self._subjects = [Subject(Reference.to(action)) for action in chosen]
         self._todo = list(reversed(self._subjects))
+        self._frames: dict[str, Frames] = {}  # of the action that is being read: content key -> what was seen of it
         self._waiting: list[tuple[Part, dict, int]] = []  # part, its motion as the wire has it, frames
         self._alone: list[tuple[Part, dict, int]] = []  # of a batch that crashed the worker: one by one
         self._unsaid: list[Part] = []  # described, their sentences not yet turned into vectors
-        self._job: jobs.Job | None = None
+        self._question: Question | None = None
         self._asked: list[tuple[Part, dict, int]] = []
         model = preferences.model_in_use()
         self._who = f"{model.name} {model.bytes}"  # a model made anew in its place is another one
@@ -91,8 +93,9 @@ class Run:
 
     @property
     def message(self) -> str:
-        if self._job is not None and self._job.fraction == 0.0 and not any(s.parts for s in self._subjects[1:]):
-            return self._job.message  # the model is being loaded
+        asked = self._question
+        if asked is not None and not asked.begun and not any(s.parts for s in self._subjects[1:]):
+            return asked.message  # the model is being loaded
         return f"{round(self.fraction * len(self._subjects))} of {len(self._subjects)} actions"
 
     def step(self, seconds: float = 0.05, *, may_write: bool = True) -> bool:
@@ -109,7 +112,7 @@ class Run:
             if may_write:
                 self._read_some(time.monotonic() + seconds)
             self._ask()
-            if not (self._todo or self._waiting or self._alone or self._unsaid or self._job) and may_write:
+            if not (self._todo or self._waiting or self._alone or self._unsaid or self._question) and may_write:
                 self._write()
                 self.ended = True
         except UserError as error:
@@ -129,12 +132,12 @@ class Run:
     def cancel(self) -> None:
         """Stop; nothing is changed."""
         if not self.ended:
-            if self._job is not None and jobs.view.job is self._job:
-                jobs.cancel()
-            self._give_up(UserError("cancelled", "Cancelled. Nothing was changed."))
+            if self._question is not None:
+                self._question.drop(CANCELLED)
+            self._give_up(UserError("cancelled", CANCELLED))
 
     def _give_up(self, error: UserError) -> None:
-        self.error, self.ended, self._job = error, True, None
+        self.error, self.ended, self._question = error, True, None
 
     # ---- reading
 
@@ -151,8 +154,14 @@ class Run:
                     continue
                 try:
                     self._recognise(subject, action, stages, stack)
+                except Unfinished:  # the next step begins with it again, and has its frames
+                    self._waiting = [e for e in self._waiting if not any(e[0] is part for part in subject.parts)]
+                    subject.parts.clear()
+                    self._todo.append(subject)
+                    return
                 except UserError as error:
                     subject.parts.append(Part(action.name, error=error))
+                self._frames.clear()
 
     def _full(self) -> bool:
         return len(self._waiting) >= BATCH or sum(entry[2] for entry in self._waiting) >= BATCH_FRAMES
@@ -162,19 +171,15 @@ class Run:
     ) -> None:
         """Find out who an action is for, and take it from the index or read it. Raises UserError."""
         metadata.check_own(action)
-        found = slots_of(action)
-        if len(found) < 2:
-            armature, slot = find_character(action, [o for o in bpy.data.objects if o.type == "ARMATURE"])
-            playables = [(Playable(action.name, slot), armature, None)]
-        else:
-            playables = [(playable, *character_of(action, playable)) for playable in found]
-        for playable, armature, error in playables:
+        for playable, armature, error in roles_of(action, bpy.data.objects):
             part = Part(playable.name, slot_name(playable.slot), error=error)
             subject.parts.append(part)
             if armature is None:
                 continue
             try:
                 self._read(part, action, playable.slot, armature, stages, stack)
+            except Unfinished:
+                raise
             except UserError as trouble:
                 part.error = trouble
             except Exception as error:  # a bug of ours with one action must not cost the others
@@ -202,7 +207,9 @@ class Run:
         stage = stages.get(armature.name_full)
         if stage is None:
             stage = stages[armature.name_full] = stack.enter_context(Stage(armature, scene))
-        reading = stage.read(action, slot)
+        seen = self._frames.setdefault(part.key, Frames())
+        seen.until = time.monotonic() + jobs.PIECE
+        reading = stage.read(action, slot, seen=seen)
         part.span, part.frames = (reading.first, reading.last, reading.step), len(reading.joints)
         if len(reading.joints) > MAX_FRAMES:
             raise UserError(
@@ -229,11 +236,11 @@ class Run:
 
     def _ask(self) -> None:
         """Send the next request, where there is enough for one and the worker is free."""
-        if self._job is not None or jobs.busy():
+        if self._question is not None or jobs.busy():
             return
         if self._unsaid:
             texts = [str((part.description or {}).get("sentence", "")) for part in self._unsaid]
-            self._start("embed_text", {"texts": texts})
+            self._question = Question(TITLE, "embed_text", {"texts": texts}, CANCELLED)
         elif self._alone:
             self._send([self._alone.pop()])
         elif self._waiting and (self._full() or not self._todo):
@@ -242,42 +249,34 @@ class Run:
 
     def _send(self, batch: list[tuple[Part, dict, int]]) -> None:
         self._asked = batch
-        self._start("describe", {
+        self._question = Question(TITLE, "describe", {
             "motions": [motion for _, motion, _ in batch],
             "alternatives": self.options.alternatives,
             "fast": self.options.fast,
             "embed": self._index is not None,
-        })  # fmt: skip
-
-    def _start(self, method: str, params: dict) -> None:
-        self._job = jobs.Job(TITLE, method, params, lambda reply: reply)
-        jobs.start(self._job)
+        }, CANCELLED)  # fmt: skip
 
     def _heard(self) -> None:
         """Take in the answer to the request under way. Raises UserError where nothing further will come."""
-        job = self._job
-        if job is None:
+        question = self._question
+        if question is None or not question.heard():
             return
-        if jobs.view.job is job:
-            jobs.pump()
-        if not job.ended:
-            return
-        self._job = None
-        asked, self._asked = self._asked, []
-        if job.state is jobs.State.CANCELLED:
-            raise UserError("cancelled", "Cancelled. Nothing was changed.")
-        if job.error is not None:
-            if job.error.code not in CRASHES or job.method != "describe":
-                raise job.error
+        self._question = None
+        asked, self._asked = self._asked, []  # nothing: it was about sentences
+        try:
+            reply = question.answer()
+        except UserError as error:
+            if error.code not in CRASHES or not asked:
+                raise
             if len(asked) > 1:  # one of them did it: the others are not to suffer
                 self._alone += asked
             else:
-                asked[0][0].error, asked[0][0].failed = job.error, True
+                asked[0][0].error, asked[0][0].failed = error, True
             return
-        if job.method == "describe":
-            self._described([part for part, _, _ in asked], job.outcome)
+        if asked:
+            self._described([part for part, _, _ in asked], reply)
         else:
-            self._embedded(job.outcome)
+            self._embedded(reply)
 
     def _described(self, parts: Sequence[Part], reply: Any) -> None:
         answers = reply.get("descriptions") if isinstance(reply, dict) else None
@@ -285,10 +284,9 @@ class Run:
             raise UserError("bad_answer", "The motion model's answer holds no descriptions.", "Try again.")
         model = reply.get("model")
         for part, answer in zip(parts, answers, strict=True):
-            error = answer.get("error") if isinstance(answer, dict) else None
-            if isinstance(error, dict):
-                code, message = str(error.get("code") or "refused"), str(error.get("message") or "It was refused.")
-                part.error = UserError(code, message, str(error.get("remedy") or ""))
+            error = refusal(answer)
+            if error is not None:
+                part.error = error
             elif not isinstance(answer, dict):
                 raise UserError("bad_answer", "The motion model's answer holds no description.", "Try again.")
             elif not str(answer.get("sentence") or "").strip():
@@ -327,32 +325,7 @@ class Run:
                 self.changed |= changed
 
 
-def slot_name(slot: Any) -> str:
-    """What an animator knows a slot by; "" where there are none."""
-    return "" if slot is None else str(slot.name_display)
-
-
 def scene_of(armature: bpy.types.Object) -> bpy.types.Scene:
     """A scene that the character is in, whose frame rate counts; else the current one."""
     scenes = [bpy.context.scene, *bpy.data.scenes]
     return next((s for s in scenes if s is not None and s.objects.get(armature.name) == armature), scenes[0])
-
-
-def character_of(action: bpy.types.Action, playable: Playable) -> tuple[bpy.types.Object | None, UserError | None]:
-    """The character that one of several slots is for: the one that plays it, else the first that has its bones."""
-    names = bones_named(curves_of(action, playable.slot))
-    able = [o for o in bpy.data.objects if o.type == "ARMATURE" and any(name in o.data.bones for name in names)]
-    able.sort(key=lambda o: (not _plays(o, action, playable.slot), -sum(name in o.data.bones for name in names)))
-    for armature in able:
-        if sum(name in armature.data.bones for name in names) >= len(names) / 2:
-            return armature, None
-    return None, UserError(
-        "no_character_for_action",
-        f'No character here has the bones that "{playable.name}" moves.',
-        "Append the character that it was made for.",
-    )
-
-
-def _plays(armature: bpy.types.Object, action: bpy.types.Action, slot: Any) -> bool:
-    data = armature.animation_data
-    return data is not None and has_slots(action) and data.action == action and data.action_slot == slot

@@ -14,7 +14,7 @@ from .action import has_slots
 from .compose import MAX_SEGMENT_SECONDS, MAX_SEGMENTS
 from .errors import UserError
 from .generate import MAX_PROMPT, MIN_SECONDS
-from .playedby import Playable, slots_of
+from .playedby import Playable, slots_of, strips_of
 
 if TYPE_CHECKING:
     from .reading import Reading
@@ -113,8 +113,7 @@ def shown(armature: bpy.types.Object | None) -> tuple[bpy.types.Action, Any] | N
         return None
     action, slot = data.action, getattr(data, "action_slot", None)
     if action is None:
-        strips = (strip for track in data.nla_tracks for strip in track.strips if strip.action is not None)
-        strip = next(strips, None)
+        strip = next((strip for strip in strips_of(armature) if strip.action is not None), None)
         if strip is None:
             return None
         action, slot = strip.action, getattr(strip, "action_slot", None)

@@ -70,6 +70,10 @@ def _curve_parts(curve: bpy.types.FCurve) -> Iterator[bytes | str | np.ndarray]:
         for name in ("handle_left", "handle_right"):
             points.foreach_get(name, values)
             yield values.tobytes()
+    if len(curve.sampled_points):  # a baked curve has these instead of keys
+        samples = np.empty(len(curve.sampled_points) * 2, np.float32)
+        curve.sampled_points.foreach_get("co", samples)
+        yield samples
     for modifier in curve.modifiers:
         yield repr(_settings(modifier))
 

@@ -9,7 +9,6 @@ has figures for all, and for the recording.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
 from . import action as actions
-from . import action_splice, demo, jobs, keyshape, motionfiles
+from . import action_splice, demo, keyshape, motionfiles, program
 from .between import Request, fill_between
 from .errors import UserError
 from .gapfigures import Figures, Seen, look, measure
 from .gaps import Gap
 from .mannequin import create_mannequin
-from .measure_rigs import quiet
 from .rig.apply import apply_motion
 from .rigsheet import squeeze
 from .rigwatch import SCENE_FPS, START
@@ -262,7 +260,7 @@ def make(
         played[name], seen[name] = armature.animation_data.action, look(armature, clip.gap)
         figures[name] = measure(seen[name], seen[RECORDED], way.context, same)
         tell("\n  ".join([table_row(clip, name, figures[name]), *warnings]))
-    with quiet():
+    with program.quiet():
         strips = film(armature, clip, {name: played[name] for name in rows if name in played}, seen)
     return strips, figures
 
@@ -294,34 +292,21 @@ def run(options: argparse.Namespace) -> int:
             clip, joints[clip.id], options.rows, options.seed, tell=lambda text: print(text, flush=True)
         )
         strips += made
-    with quiet():
+    with program.quiet():
         write_sheet(strips, options.out)
     print(f"{options.out}  ({options.out.stat().st_size / 1000:.0f} kB)")
     return int(not all(f.same for table in told.values() for f in table.values()))
 
 
 def main(arguments: list[str]) -> int:
-    from . import register, unregister
-
     parser = argparse.ArgumentParser(prog="python -m mgpt3_blender.gapsheet", description="Filled gaps as pictures.")
     parser.add_argument("bundles", type=Path, metavar="BUNDLE_DIR", help="folder of NAME_joints.npz bundles")
     parser.add_argument("--out", type=Path, default=Path("out/between.png"), help="the picture")
     parser.add_argument("--rows", nargs="+", choices=[RECORDED, *WAYS], default=list(SHOWN), help="what it shows")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    register()
-    try:
-        return run(options)
-    except UserError as error:
-        print(f"error: {error.message} {error.remedy}".rstrip(), flush=True)
-        return 1
-    finally:
-        jobs.stop_worker()
-        unregister()
+    return program.run(lambda: run(options))
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # Blender's own exit is not to be trusted in the wheels
+    program.leave(main(sys.argv[1:]))

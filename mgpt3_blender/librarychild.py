@@ -26,7 +26,7 @@ from typing import Any
 
 import bpy
 
-from . import blendfiles, describing, finding, jobs, openfiles, preferences, rows
+from . import blendfiles, describing, finding, jobs, openfiles, preferences, program, rows
 from .described import Options, chosen
 from .errors import UserError
 from .motionindex import file_name, stamp_of
@@ -214,7 +214,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # Blender as a module hangs (4.5) or crashes (4.2) at its own end
+    program.leave(main(sys.argv[1:]))

@@ -91,11 +91,12 @@ class Pool:
         self._desks: list[_Desk] = []
         self._inbox: queue.SimpleQueue[tuple[Child, dict[str, Any] | None]] = queue.SimpleQueue()
         self._log = LogFile(fleet.log)
+        self._trouble: UserError | None = None  # what ends the run, as soon as what was finished is told
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing left to do."""
-        return not self._tasks and all(desk.task is None for desk in self._desks)
+        return self._trouble is None and not self._tasks and all(desk.task is None for desk in self._desks)
 
     @property
     def processes(self) -> list[int]:
@@ -109,27 +110,39 @@ class Pool:
     def poll(self) -> list[Event]:
         """Give out work and take in what was said since the last call.
 
-        Raises UserError where a process reports what every file would run into, or none can be started.
+        Raises UserError where a process reports what every file would run into, or none can be started: once all that
+        others finished by then was told.
         """
         events: list[Event] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 child, message = self._inbox.get_nowait()
                 desk = next((desk for desk in self._desks if desk.child is child), None)
-                if desk is not None:
+                if desk is None:
+                    continue
+                try:
                     events += self._ended(desk) if message is None else self._received(desk, message)
+                except UserError as error:
+                    self._trouble = error
         now = time.monotonic()
         for desk in self._desks:
             if desk.task is not None and now - desk.heard > self.silence:
                 desk.child.log.note(f"no word for {self.silence:.0f} s: the process is ended")
                 desk.child.kill()  # and reported as any other that ended
                 desk.heard = now
-        self._give_out()
+        try:
+            if self._trouble is None:
+                self._give_out()
+        except UserError as error:
+            self._trouble = error
+        if self._trouble is not None and not events:
+            raise self._trouble
         return events
 
     def stop(self) -> None:
         """End all processes at once. A file is whole whenever that is: it is replaced in one step."""
         self._tasks.clear()
+        self._trouble = None
         desks, self._desks = self._desks, []
         for desk in desks:
             if desk.task is None and not desk.child.ended:

@@ -20,8 +20,7 @@ import bpy
 import numpy as np
 
 from . import action as action_curves
-from . import jobs
-from .errors import UserError
+from . import jobs, program
 from .rig.skeleton22 import JOINTS, neutral_pose
 from .wire import encode_array
 
@@ -191,25 +190,18 @@ def machine() -> dict[str, str | int]:
     }
 
 
+def write_figures(path: Path, figures: dict) -> None:
+    """Write figures as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1, allow_nan=False), encoding="utf-8")
+
+
 MEASURES = {"speed": speed}
 
 
-def main(arguments: list[str]) -> int:
-    from . import register, unregister
-
-    parser = argparse.ArgumentParser(prog="python -m mgpt3_blender.measure", description="Figures of what ships.")
-    parser.add_argument("what", choices=list(MEASURES))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    register()
-    try:
-        rows, made_with = MEASURES[options.what]()
-    except UserError as error:
-        print(f"error: {error.message} {error.remedy}".rstrip(), flush=True)
-        return 1
-    finally:
-        unregister()
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, write. -> exit status. Raises UserError."""
+    rows, made_with = MEASURES[options.what]()
     where = machine()
     for row in rows:
         bound = "" if row.bound is None else f"bound {row.bound:g} {row.unit}: {'holds' if row.holds else 'BROKEN'}"
@@ -219,13 +211,21 @@ def main(arguments: list[str]) -> int:
     print("machine: " + ", ".join(f"{key} {value}" for key, value in where.items()))
     if options.json:
         figures = {"measure": options.what, "machine": where, "made_with": made_with}
-        figures["rows"] = [{**asdict(row), "holds": row.holds} for row in rows]
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        known = [row.value if np.isfinite(row.value) else None for row in rows]
+        figures["rows"] = [
+            {**asdict(row), "value": value, "holds": row.holds} for row, value in zip(rows, known, strict=True)
+        ]
+        write_figures(options.json, figures)
     return int(not all(row.holds for row in rows))
 
 
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mgpt3_blender.measure", description="Figures of what ships.")
+    parser.add_argument("what", choices=list(MEASURES))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    return program.run(lambda: run(options))
+
+
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # Blender's own exit is not to be trusted in the wheels
+    program.leave(main(sys.argv[1:]))

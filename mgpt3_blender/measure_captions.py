@@ -10,7 +10,6 @@ that the clip itself gets. The exit status is 1 where less than SAME of them are
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -24,13 +23,13 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import jobs, motionfiles
+from . import jobs, motionfiles, program
 from .errors import UserError
-from .measure import machine
-from .measure_rigs import quiet
+from .measure import machine, write_figures
 from .motionfiles import Recorded
 from .reading import Stage
 from .rig.apply import apply_motion, remove_motion
+from .rig.canon import placed
 from .rig.skeleton22 import FPS
 from .rigfiles import load, read_listing
 from .wire import encode_array
@@ -172,8 +171,6 @@ def through(armature: bpy.types.Object, clips: list[Recorded], row: RigRow) -> l
 
 def apart_mm(clip: np.ndarray, read: np.ndarray) -> float:
     """Mean distance of joints, mm, where each starts over the origin facing +Z on the floor. Both (T, 22, 3)."""
-    from .rig.sample import placed
-
     count = min(len(clip), len(read))
     one, other = (placed(np.asarray(j[:count], np.float64)) for j in (clip, read))
     one, other = (j - [0.0, j[..., 1].min(), 0.0] for j in (one, other))
@@ -190,7 +187,7 @@ def measure(
     """
     row = RigRow(name, clips=len(clips))
     try:
-        with quiet():
+        with program.quiet():
             armature = make()
         row.bones = len(armature.data.bones)
         render = bpy.context.scene.render
@@ -256,8 +253,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         found = {"measure": "captions on rigs", "machine": where, "made_with": made_with, "bounds": {"same": SAME}}
         found |= {"holds": holds, "rows": [asdict(row) for row in rows]}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
+        write_figures(options.json, found)
     return int(not holds)
 
 
@@ -275,21 +271,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    from . import register, unregister
-
     options = parser().parse_args(arguments)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    register()
-    try:
-        return run(options)
-    except UserError as error:
-        print(f"error: {error.message} {error.remedy}".rstrip(), flush=True)
-        return 2
-    finally:
-        unregister()
+    return program.run(lambda: run(options), refused=2)
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # Blender's own exit is not to be trusted in the wheels
+    program.leave(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import jobs, motionfiles
 from .errors import UserError
+from .rig.canon import placed
 from .wire import decode_array
 
 FPS = 20.0
@@ -29,12 +30,7 @@ class Motion:
 def middle(joints: np.ndarray, most: int = MOST) -> np.ndarray:
     """The middle `most` frames, moved and turned so that they begin over the origin facing +Z."""
     start = max(0, (len(joints) - most) // 2)
-    joints = np.asarray(joints, np.float64)[start : start + most]
-    across = joints[0, 1] - joints[0, 2] + joints[0, 16] - joints[0, 17]
-    angle = np.arctan2(across[2], across[0])
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-    return ((joints - joints[0, 0] * [1.0, 0.0, 1.0]) @ turn.T).astype(np.float32)
+    return placed(np.asarray(joints, np.float64)[start : start + most]).astype(np.float32)
 
 
 def from_files(files: list[Path], python: Path) -> list[Motion]:

@@ -7,12 +7,9 @@ One row a rig; the exit status is 1 where a bound breaks on any of them.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import sys
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +17,9 @@ import bpy
 import numpy as np
 
 from . import measure_motions as sources
-from . import rigwatch
+from . import program, rigwatch
 from .errors import UserError
-from .measure import machine
+from .measure import machine, write_figures
 from .measure_motions import Motion
 from .rig.mapping import Mapping, map_armature
 from .rig.options import FK, IK, Options
@@ -114,7 +111,7 @@ def measure(
     """Everything about one character. Never raises for what is wrong with the character: the row says it."""
     row = RigRow(entry.name)
     try:
-        with quiet():
+        with program.quiet():
             armature = load(entry)
         row.bones = len(armature.data.bones)
         hidden = [mesh for mesh in meshes_of(armature) if not mesh.hide_viewport]
@@ -157,22 +154,6 @@ def note_mapping(row: RigRow, entry: RigEntry, mapping: Mapping) -> None:
     row.wrong = rigwatch.wrong_joints(entry, mapping)
     row.joints = len(entry.mapping)
     row.right = row.joints - len(row.wrong)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what importers and the renderer print off the table."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(null)
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -283,8 +264,7 @@ def run(options: argparse.Namespace) -> int:
                   "milliseconds_large": MILLISECONDS[True], "limbs": [JOINTS[j] for j in LIMBS]}  # fmt: skip
         figures = {"measure": "rigs", "machine": where, "made_with": made_with, "bounds": bounds}
         figures["rows"] = [row_json(row) for row in rows]
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1, allow_nan=False), encoding="utf-8")
+        write_figures(options.json, figures)
     return int(any(row.broken for row in rows))
 
 
@@ -304,21 +284,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    from . import register, unregister
-
     options = parser().parse_args(arguments)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    register()
-    try:
-        return run(options)
-    except UserError as error:
-        print(f"error: {error.message} {error.remedy}".rstrip(), flush=True)
-        return 1
-    finally:
-        unregister()
+    return program.run(lambda: run(options))
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(code)  # Blender's own exit is not to be trusted in the wheels
+    program.leave(main(sys.argv[1:]))

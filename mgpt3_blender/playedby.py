@@ -89,11 +89,12 @@ def find_character(
     """
     objects = where.objects if isinstance(where, bpy.types.Scene) else where
     armatures = [thing for thing in objects if thing is not None and thing.type == "ARMATURE"]
-    slots = [playable.slot for playable in slots_of(action) if slot is None or playable.slot == slot]
-    if not slots:
+    playables = [playable for playable in slots_of(action) if slot is None or playable.slot == slot]
+    if not playables:
         raise _moves_no_bones(action)
+    called = action.name if slot is None else playables[0].name
     ranked = []
-    for one in slots:
+    for _, one in playables:
         names = bones_named(curves_of(action, one))
         for armature in armatures:
             share = _share(names, armature)
@@ -103,7 +104,7 @@ def find_character(
     if not ranked:
         raise UserError(
             "no_character_for_action",
-            f'No character here has the bones that "{action.name}" moves.',
+            f'No character here has the bones that "{called}" moves.',
             "Append the character that it was made for.",
         )
     ranked.sort(key=lambda row: row[0], reverse=True)  # stable: of equals the first in the scene
@@ -112,9 +113,53 @@ def find_character(
             return armature, one
     raise RigError(
         "not_humanoid",
-        f'"{ranked[0][1].name}", which "{action.name}" moves, is no humanoid that I know.',
+        f'"{ranked[0][1].name}", which "{called}" moves, is no humanoid that I know.',
         "If it is one, say which bone is which under Bone Map.",
     )
+
+
+class Role(NamedTuple):
+    """One way to play an action, and the character that it is for; None, and why, where there is none."""
+
+    playable: Playable
+    armature: bpy.types.Object | None
+    error: UserError | None = None
+
+
+def roles_of(action: bpy.types.Action, where: bpy.types.Scene | Iterable[bpy.types.Object]) -> list[Role]:
+    """Who plays an action: one role for each slot that moves a character, and always at least one. `where` as for
+    `find_character`."""
+    found = slots_of(action)
+    several = len(found) > 1
+    objects = list(where.objects if isinstance(where, bpy.types.Scene) else where)
+    out = []
+    for playable in found if several else [Playable(action.name, None)]:
+        try:
+            armature, slot = find_character(action, objects, playable.slot)
+            out.append(Role(Playable(playable.name, slot), armature))
+        except UserError as error:
+            out.append(Role(playable, None, error))
+    return out
+
+
+def slot_name(slot: Any) -> str:
+    """What an animator knows a slot by; "" where there are none."""
+    return "" if slot is None else str(slot.name_display)
+
+
+def slot_called(name: str, able: list[Playable]) -> Any:
+    """The slot of that name, else the first; None where there is none."""
+    return next((one.slot for one in able if slot_name(one.slot) == name), able[0].slot if able else None)
+
+
+def strips_of(armature: bpy.types.Object) -> list[bpy.types.NlaStrip]:
+    """The NLA strips that a character plays: those that are not muted; where a track is solo, of that one alone."""
+    data = armature.animation_data
+    if data is None or not data.use_nla:
+        return []
+    tracks = [track for track in data.nla_tracks if track.is_solo]
+    tracks = tracks or [track for track in data.nla_tracks if not track.mute]
+    return [strip for track in tracks for strip in track.strips if not strip.mute]
 
 
 def range_of(action: bpy.types.Action, slot: Any = None) -> tuple[float, float]:
@@ -138,8 +183,7 @@ def playing_range(armature: bpy.types.Object) -> tuple[float, float]:
         slot = data.action_slot if has_slots(data.action) else None
         if data.action.use_frame_range or _ends(curves_of(data.action, slot)) is not None:
             return range_of(data.action, slot)
-    strips = [] if data is None or not data.use_nla else [s for t in data.nla_tracks if not t.mute for s in t.strips]
-    strips = [strip for strip in strips if not strip.mute]
+    strips = strips_of(armature)
     if strips:
         return min(s.frame_start for s in strips), max(s.frame_end for s in strips)
     raise UserError(

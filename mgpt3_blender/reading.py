@@ -10,9 +10,11 @@ caption tells the motion, not how a character is built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import bpy
@@ -20,18 +22,16 @@ import numpy as np
 from mathutils import Matrix
 
 from .errors import RigError, UserError
-from .playedby import Playable, find_character, playing_range, range_of, slot_for, slots_of
+from .playedby import playing_range, range_of, slot_for, strips_of
 from .rig.apply import OPTIONS
-from .rig.canon import Seen, canonical, mirrored
+from .rig.canon import Seen, canonical, mirrored, placed
 from .rig.character import Character
 from .rig.mapping import WORDS, Mapping, map_armature
+from .rig.poses import go_to
 from .rig.rest import read_rig
-from .rig.sample import placed
 from .rig.skeleton22 import FPS, INDEX
 from .rig.solve import at_times
 from .rig.space import at_rest
-
-__all__ = ["Playable", "Reading", "Stage", "find_character", "read_action", "slots_of"]
 
 MOST_STEP = 2.0
 """Scene frames a frame of the model up to which whole scene frames are read, as an animator sees them, and smooth
@@ -69,6 +69,7 @@ def read_action(
     *,
     first: float | None = None,
     last: float | None = None,
+    seen: Frames | None = None,
 ) -> Reading:
     """Read one action of a character, or the character as it is animated now. Changes nothing.
 
@@ -78,12 +79,50 @@ def read_action(
         action: played alone, over the rest pose, the NLA put aside; None: whatever animates the character now.
         slot: which slot of the action; by default the one that is this character's.
         first, last: scene frames, both included; by default the action's range, or of what animates the character.
+        seen: what was seen of it by an earlier call that was broken off, to go on from.
 
-    Raises RigError (no_armature, unknown_rig, missing_bones, edit_mode, motion_too_short, not_humanoid) and UserError
-    (empty_action, object_action, no_character_for_action, no_animation, rest_position, motion_static).
+    Raises RigError (no_armature, unknown_rig, missing_bones, edit_mode, motion_too_short, not_humanoid), UserError
+    (empty_action, object_action, no_character_for_action, no_animation, rest_position, motion_static), and Unfinished
+    where `seen` sets a time that was not enough.
     """
     with Stage(armature, scene) as stage:
-        return stage.read(action, slot, first=first, last=last)
+        return stage.read(action, slot, first=first, last=last, seen=seen)
+
+
+class Unfinished(Exception):
+    """The time was over before all frames were seen: call again."""
+
+
+@dataclass
+class Frames:
+    """What was seen of one action so far: a large rig takes hundredths of a second a frame, and the window waits.
+
+    Attributes:
+        until: of time.monotonic(), when to break off. One frame at least is added in each call.
+        count: how many frames there are to see in all, once that is known.
+    """
+
+    until: float = math.inf
+    count: int = 0
+    _poses: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _added: bool = False
+
+    @property
+    def fraction(self) -> float:
+        return len(self._poses) / max(self.count, 1)
+
+    def at(self, time: float, look: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        """The pose at a scene frame, as it was seen, or as it is seen now. Raises Unfinished."""
+        if time not in self._poses:
+            if self._added and monotonic() > self.until:
+                raise Unfinished
+            self._poses[time] = look()
+            self._added = True
+        return self._poses[time]
+
+    def begin(self, count: int) -> None:
+        """A call begins, which has so many frames to see."""
+        self.count, self._added = count, False
 
 
 class Stage:
@@ -131,8 +170,10 @@ class Stage:
         *,
         first: float | None = None,
         last: float | None = None,
+        seen: Frames | None = None,
     ) -> Reading:
         """As `read_action`."""
+        seen = seen or Frames()
         if action is not None and slot is None:
             slot = slot_for(action, self.armature)
         if first is None or last is None:
@@ -142,10 +183,10 @@ class Stage:
         ours = retargeted(self.armature, action)
         with self._playing(action, slot) as actor:
             if step > MOST_STEP or np.allclose(times, np.round(times)):
-                joints = self._joints(actor, times, FPS, ours)
+                joints = self._joints(actor, times, FPS, ours, seen)
             else:
                 whole = np.arange(np.floor(first), np.ceil(last) + 1.0)
-                joints = _between(self._joints(actor, whole, self.fps, ours), times - whole[0])
+                joints = _between(self._joints(actor, whole, self.fps, ours, seen), times - whole[0])
         return Reading(
             placed(joints).astype(np.float32), float(first), float(last), step, self.fps, self.mapping.preset,
             self._notes(),
@@ -204,20 +245,24 @@ class Stage:
             if position != "POSE":
                 data.pose_position = position
 
-    def _joints(self, actor: bpy.types.Object, times: np.ndarray, fps: float, ours: bool) -> np.ndarray:
+    def _joints(self, actor: bpy.types.Object, times: np.ndarray, fps: float, ours: bool, seen: Frames) -> np.ndarray:
         """(T, 22, 3) the model's body at scene frames (T,), which are `fps` a second; `ours`: we made the motion."""
         scene = self._scene
         assert scene is not None
         where = list(self._bones.values())
         every = np.empty(len(self.armature.data.bones) * 16, np.float32)
         objects, poses = np.empty((len(times), 4, 4)), np.empty((len(times), len(where), 4, 4))
+        seen.begin(len(times))
         for n, time in enumerate(times):
-            whole = int(np.floor(time + 1e-6))
-            scene.frame_set(whole, subframe=float(max(0.0, min(time - whole, 0.9999))))
-            shown = actor.evaluated_get(scene.view_layers[0].depsgraph)
-            shown.pose.bones.foreach_get("matrix", every)
-            poses[n] = every.reshape(-1, 4, 4)[where].transpose(0, 2, 1)  # Blender gives columns
-            objects[n] = shown.matrix_world
+
+            def look(time: float = time) -> tuple[np.ndarray, np.ndarray]:
+                go_to(scene, time)
+                shown = actor.evaluated_get(scene.view_layers[0].depsgraph)
+                shown.pose.bones.foreach_get("matrix", every)
+                # Blender gives columns
+                return every.reshape(-1, 4, 4)[where].transpose(0, 2, 1).copy(), np.array(shown.matrix_world)
+
+            poses[n], objects[n] = seen.at(float(time), look)
         mirrored_object = np.linalg.det(objects[0, :3, :3]) < 0.0
         if mirrored_object:  # seen in a mirror it is the character as it was built
             objects = np.diag([-1.0, 1.0, 1.0, 1.0]) @ objects
@@ -226,8 +271,8 @@ class Stage:
         heads[:, list(self._bones)] = matrices[..., :3, 3]
         turns = matrices[..., :3, :3]
         turns = turns / np.maximum(np.linalg.norm(turns, axis=-2, keepdims=True), 1e-12)
-        seen = Seen(heads, {j: turns[:, k] for k, j in enumerate(self._bones)}, self._rest)
-        joints = canonical(self._character(objects[0]), seen, fps, retargeted=ours)
+        body = Seen(heads, {j: turns[:, k] for k, j in enumerate(self._bones)}, self._rest)
+        joints = canonical(self._character(objects[0]), body, fps, retargeted=ours)
         return mirrored(joints) if mirrored_object else joints
 
     def _character(self, stands: np.ndarray) -> Character:
@@ -243,8 +288,7 @@ def retargeted(armature: bpy.types.Object, action: bpy.types.Action | None) -> b
         return OPTIONS in action
     data = armature.animation_data
     played = [data.action] if data is not None and data.action is not None else []
-    if data is not None and data.use_nla:
-        played += [strip.action for track in data.nla_tracks if not track.mute for strip in track.strips]
+    played += [strip.action for strip in strips_of(armature)]
     return bool(played) and all(one is not None and OPTIONS in one for one in played)
 
 

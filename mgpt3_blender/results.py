@@ -5,6 +5,7 @@ An action is a result when it says how it was made (custom properties "mgpt3_...
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -101,7 +102,13 @@ def favourite(action: bpy.types.Action) -> bool:
 
 def sort_key(action: bpy.types.Action) -> tuple[float, int, str]:
     """Where a result stands in the list. Variations of one request stay in their order when one is renamed."""
-    return -float(action.get(MADE, 0.0)), int(action.get(SEED, 0)), action.name
+    return -number(action, MADE), int(number(action, SEED)), action.name
+
+
+def number(action: bpy.types.Action, name: str) -> float:
+    """What an action notes under a name, 0.0 where it is no number: files come from strangers, too."""
+    value = action.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
 
 
 def activate(armature: bpy.types.Object, action: bpy.types.Action) -> None:

@@ -22,11 +22,11 @@ from .rig.apply import ApplyResult, apply_motion, remove_motion
 from .rig.character import Character
 from .rig.mapping import Mapping
 from .rig.options import Options
+from .rig.poses import read_poses
 from .rig.report import Report, judge
 from .rig.rest import read_rig
-from .rig.sample import sample_joints
 from .rig.skeleton22 import INDEX as J
-from .rig.skeleton22 import JOINTS, NEXT
+from .rig.skeleton22 import JOINTS, NEUTRAL, NEXT
 from .rig.solve import COMPARED, leg_length, resample
 from .rigcompare import complete, own_axes, round_trip_mm, slide_mm, standing_axes, travel_ratio
 from .rigfiles import RigEntry
@@ -254,8 +254,12 @@ def try_motion(
     loose, _ = look(free)
     rest = (truth.rest - truth.rest[0]) @ truth.own_axes * (leg_length(wanted) / leg_length(truth.rest[None]))
 
+    times = START + np.arange(len(motion.joints)) * (SCENE_FPS / FPS)
+    times = times[times < START + count - 1 + 1e-6]
+
     def round_trip() -> float:
-        sampled = sample_joints(armature, scene, START, START + count - 1)
+        sampled = read_poses(armature, scene, mapping, times).joints
+        sampled *= leg_length(NEUTRAL) / leg_length(sampled)
         return round_trip_mm(motion.joints[: len(sampled)], sampled, rest, truth.is_pose)
 
     returned = round_trip()

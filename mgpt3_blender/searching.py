@@ -17,7 +17,8 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import blendfiles, finding, jobs
+from . import blendfiles, finding
+from .asking import Question
 from .errors import UserError
 from .motionindex import Place, file_name, stamp_of
 from .ranking import Entries, phrase, search
@@ -142,10 +143,9 @@ class Search:
         self.ended = False
         self._unseen: list[Path] | None = None
         self._words = _recalled.get(phrase(query.text))
-        self._job: jobs.Job | None = None
+        self._question: Question | None = None
         if self._words is None:
-            self._job = jobs.Job(TITLE, "embed_text", {"texts": [phrase(query.text)]}, lambda reply: reply)
-            jobs.start(self._job)
+            self._question = Question(TITLE, "embed_text", {"texts": [phrase(query.text)]})
         stamps = finding.index().stamps() if query.folders else {}
         self._thread = threading.Thread(target=self._look, args=(stamps,), name="mgpt3 libraries", daemon=True)
         self._thread.start()
@@ -157,7 +157,7 @@ class Search:
     @property
     def message(self) -> str:
         if self._words is None:
-            return self._job.message if self._job is not None else ""
+            return self._question.message if self._question is not None else ""
         return f"Recognising {census.unknown:,} actions" if self.query.here and census.unknown else "Looking"
 
     def step(self, seconds: float = 0.05) -> bool:
@@ -186,28 +186,20 @@ class Search:
     def cancel(self) -> None:
         """Stop. What was shown by then stays shown."""
         if not self.ended:
-            if self._job is not None and jobs.view.job is self._job:
-                jobs.cancel("")
+            if self._question is not None:
+                self._question.drop()
             self._give_up(UserError("cancelled", "Cancelled."))
 
     def _give_up(self, error: UserError) -> None:
-        self.error, self.ended, self._job = error, True, None
+        self.error, self.ended, self._question = error, True, None
 
     def _hear(self) -> None:
         """Take in the worker's answer. Raises UserError."""
-        job = self._job
-        if job is None:
+        question = self._question
+        if question is None or not question.heard():
             return
-        if jobs.view.job is job:
-            jobs.pump()
-        if not job.ended:
-            return
-        self._job = None
-        if job.state is jobs.State.CANCELLED:
-            raise UserError("cancelled", "Cancelled.")
-        if job.error is not None:
-            raise job.error
-        self._words = _words(job.outcome)
+        self._question = None
+        self._words = _words(question.answer())
         _recalled[phrase(self.query.text)] = self._words
         while len(_recalled) > RECALLED:
             _recalled.popitem(last=False)

@@ -9,10 +9,9 @@ from typing import Any
 import bpy
 
 from .action import has_slots
-from .describing import slot_name
 from .errors import RigError, UserError
 from .motionindex import file_name
-from .playedby import slots_of
+from .playedby import slot_called, slots_of
 from .results import Binding
 from .searching import Found
 from .thisfile import census
@@ -78,7 +77,7 @@ def play(armature: bpy.types.Object, action: bpy.types.Action, slot: str = "") -
     data = armature.animation_data or armature.animation_data_create()
     if data.use_tweak_mode:
         raise RigError("tweak_mode", "An NLA strip is being edited.", "Leave tweak mode (Tab in the NLA) first.")
-    chosen = next((one.slot for one in able if slot_name(one.slot) == slot), able[0].slot)
+    chosen = slot_called(slot, able)
     before = Binding.of(armature)
     data.action = action
     if has_slots(action):

@@ -17,10 +17,10 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import finding
-from .describing import character_of, scene_of, slot_name
+from .describing import scene_of
 from .errors import UserError
 from .motionindex import file_name, stamp_of
-from .playedby import Playable, find_character, slots_of
+from .playedby import roles_of, slot_name
 
 
 @dataclass(frozen=True)
@@ -136,16 +136,7 @@ def _rates() -> tuple:
 
 def _motions(action: bpy.types.Action, armatures: list[bpy.types.Object]) -> Iterable[tuple[str, str]]:
     """(slot, key) of each motion of a character in an action; as `describing.Run` finds them."""
-    found = slots_of(action)
-    if len(found) < 2:
-        try:
-            armature, slot = find_character(action, armatures)
-        except UserError:
-            return
-        playables = [(Playable(action.name, slot), armature)]
-    else:
-        playables = [(playable, character_of(action, playable)[0]) for playable in found]
-    for playable, armature in playables:
+    for playable, armature, _ in roles_of(action, armatures):
         if armature is not None:
             render = scene_of(armature).render
             key = finding.content_key(action, playable.slot, armature, render.fps / render.fps_base)

@@ -12,10 +12,9 @@ from typing import Any
 import bpy
 
 from . import bonemap, results
-from .describing import character_of, slot_name
 from .errors import UserError
 from .generate import action_name
-from .playedby import find_character, slots_of
+from .playedby import find_character, slot_called, slots_of
 from .reading import read_action
 from .rig.apply import apply_motion, check_armature
 from .rig.options import Options
@@ -89,16 +88,8 @@ def _played(
     action: bpy.types.Action, slot: str, objects: list[bpy.types.Object]
 ) -> tuple[bpy.types.Action, Any, bpy.types.Object]:
     """An action with its slot and character. Raises UserError."""
-    able = slots_of(action)
-    if len(able) < 2:
-        owner, own = find_character(action, objects)
-        return action, own, owner
-    playable = next((one for one in able if slot_name(one.slot) == slot), able[0])
-    found, error = character_of(action, playable)
-    if found is None:
-        assert error is not None
-        raise error
-    return action, playable.slot, found
+    owner, own = find_character(action, objects, slot_called(slot, slots_of(action)))
+    return action, own, owner
 
 
 def _everything() -> list[bpy.types.ID]:

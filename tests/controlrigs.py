@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mgpt3_blender.rig import rotation as rot
-from mgpt3_blender.rig.apply import Prepared, apply_motion, prepare, remove_motion
+from mgpt3_blender.rig.apply import Prepared, apply_motion, prepare, read, remove_motion
 from mgpt3_blender.rig.mapping import Mapping
 from mgpt3_blender.rig.options import Options
 from mgpt3_blender.rig.skeleton22 import INDEX, JOINTS
@@ -27,7 +27,7 @@ def put(
     """A motion on a character from frame 1 at 20 frames a second -> the action, and what it was made from."""
     options = replace(options or Options(), limbs=limbs)
     bpy.context.scene.render.fps = 20
-    prepared = prepare(rig, np.asarray(motion, np.float64), 20.0, options, mapping)
+    prepared = prepare(read(rig, options, mapping), np.asarray(motion, np.float64), 20.0, options)
     scene = bpy.context.scene
     made = apply_motion(rig, motion, scene=scene, name="test", start_frame=1, options=options, mapping=mapping)
     return made.action, prepared

@@ -1,15 +1,23 @@
-"""Characters with several actions, and folders of .blend files with them, for tests of the library."""
+"""Characters with several actions, and folders of .blend files with them, for tests of the library.
+
+A test file takes the fixtures over by importing them: `from libraries import index, registered, worker  # noqa: F401`.
+"""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
 import numpy as np
+import pytest
 from motions import walk
 
+import mgpt3_blender
+from mgpt3_blender import finding, jobs, metadata
 from mgpt3_blender.mannequin import create_mannequin
+from mgpt3_blender.motionindex import Index
 from mgpt3_blender.rig.apply import apply_motion
 from mgpt3_blender.rig.options import Options
 
@@ -22,6 +30,31 @@ DESCRIPTION = {
     "corrections": [],
 }
 MODEL = {"name": "MotionGPT3 compact", "licence": "CC BY-NC 4.0"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(core_python: Path) -> Iterator[None]:
+    """One warm worker with the bundled model for all tests."""
+    yield
+    jobs.stop_worker()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return Index(tmp_path / "index.sqlite")
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch, index: Index) -> Iterator[None]:
+    monkeypatch.setattr(jobs, "stop_worker", lambda: None)
+    monkeypatch.setattr(finding, "index", lambda: index)  # nothing that another test found out
+    mgpt3_blender.register()
+    yield
+    mgpt3_blender.unregister()
+
+
+def texts() -> dict[str, tuple]:
+    return {a.name: (metadata.current(a), a.get(metadata.DESCRIBED), a.asset_data is None) for a in bpy.data.actions}
 
 
 def wave(seconds: float) -> np.ndarray:

@@ -11,6 +11,7 @@ class Recorder:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.operators: list[str] = []
+        self.popovers: list[str] = []
 
     def __getattr__(self, name: str) -> object:
         def call(*args: object, **kwargs: object) -> object:
@@ -21,6 +22,9 @@ class Recorder:
                 assert operator in dir(getattr(bpy.ops, kind)), args[0]
                 self.operators.append(args[0])
                 return type("Properties", (), {})()
+            if name == "popover":
+                assert hasattr(bpy.types, str(kwargs["panel"])), kwargs["panel"]
+                self.popovers.append(str(kwargs["panel"]))
             self.texts.append(str(kwargs.get("text", "")))
             return self
 

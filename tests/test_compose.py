@@ -396,9 +396,11 @@ def test_the_panels_draw_what_there_is() -> None:
     assert {"mgpt3.sequence", "mgpt3.segment_move", "mgpt3.sequence_reuse"} <= set(full.operators)
     assert {"mgpt3.extend", "mgpt3.make_loop"} <= set(drawn(further).operators)
     flags, order = panels_compose.MGPT3_UL_segments.filter_items(
-        SimpleNamespace(filter_name="WAV", bitflag_filter_item=1), bpy.context, bpy.context.scene.mgpt3_sequence,
+        SimpleNamespace(filter_name="WAV", bitflag_filter_item=1, searched="prompt"),
+        bpy.context,
+        bpy.context.scene.mgpt3_sequence,
         "segments",
-    )  # fmt: skip
+    )
     assert (flags, order) == ([0, 1], [])
 
 

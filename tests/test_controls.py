@@ -155,15 +155,15 @@ def test_constraints_in_the_way_are_switched_off_while_it_plays_and_come_back_ex
     values = {(b.name, c.name): c.influence for b in rig.pose.bones for c in b.constraints}
     assert len(values) == 4
     action, made = put(rig, motion)
-    assert len(made.plan.switches) == 3
-    assert len(made.plan.warnings) == 1
-    assert made.plan.warnings[0].startswith("Three constraints are switched off while this motion plays: ")
+    assert len(made.reading.plan.switches) == 3
+    assert len(made.reading.plan.warnings) == 1
+    assert made.reading.plan.warnings[0].startswith("Three constraints are switched off while this motion plays: ")
     angle, off = apart(free, watch(rig, names, len(motion)))
     assert angle.max() < 0.1
     assert off.max() < 0.5
     assert rig.pose.bones["finger.l"].constraints[0].influence == 1.0
     again, made = put(rig, motion)  # the influence is zero by now, and still has to be zero in the next action
-    assert len(made.plan.switches) == 3
+    assert len(made.reading.plan.switches) == 3
     assert len([path for path, _ in actions.read_fcurves(again, rig) if path.endswith("influence")]) == 3
     bpy.data.actions.remove(action)
     remove(rig, again)
@@ -200,7 +200,9 @@ def test_leg_ik_of_an_mmd_model_is_switched_off_once():
         constraint.name, constraint.target, constraint.chain_count = "IK", target, 2
     motion = motions.squat(1.0)
     _, made = put(rig, motion)
-    assert sorted(switch.bone for switch in made.plan.switches) == sorted(mapping.bones[f"{s}_knee"] for s in "lr")
+    assert sorted(switch.bone for switch in made.reading.plan.switches) == sorted(
+        mapping.bones[f"{s}_knee"] for s in "lr"
+    )
     check_followed(rig, mapping, motion, made.solution)
 
 
@@ -239,8 +241,8 @@ def test_a_rig_with_unknown_controls_gets_its_deform_bones_keyed_with_a_note():
         for constraint in bone.constraints:
             constraint.driver_remove("influence")
     _, made = put(rig, motion, "IK", mapping)
-    assert made.plan.limbs == "FK"
-    assert "constraints are switched off while this motion plays (" in made.plan.warnings[0]
+    assert made.reading.plan.limbs == "FK"
+    assert "constraints are switched off while this motion plays (" in made.reading.plan.warnings[0]
     check_followed(rig, mapping, motion, made.solution)
 
 
@@ -249,7 +251,7 @@ def test_twist_bones_between_keyed_deform_bones_are_freed_too():
     known = map_armature(rig)
     plain = replace(known, bones=known.deform, also={}, hold=(), switches=(), ik={}, spine=(), neck=(), root=None)
     _, made = put(rig, motion, mapping=plain)
-    owners = {switch.bone for switch in made.plan.switches}
+    owners = {switch.bone for switch in made.reading.plan.switches}
     assert {"DEF-thigh.L", "DEF-thigh.L.001", "DEF-forearm.R.001"} <= owners
     assert not [name for name in owners if not name.startswith("DEF-") or "f_" in name]
     check_followed(rig, plain, motion, made.solution)

@@ -46,11 +46,11 @@ def test_rigify_rigs_generated_with_other_options_in_fk_and_ik_under_a_moved_roo
     mapping, names = map_armature(rig), body_bones(rig)
     assert mapping.is_control_rig
     _, made = put(rig, motion)
-    assert (*made.plan.warnings, *made.rig.warnings) == ()
+    assert (*made.reading.plan.warnings, *made.reading.with_controls.warnings) == ()
     check_followed(rig, mapping, motion, made.solution)
     fk = watch(rig, names, len(motion))
     _, made = put(rig, motion, "IK")
-    assert (made.plan.limbs, made.plan.warnings, made.rig.warnings) == ("IK", (), [])
+    assert (made.reading.plan.limbs, made.reading.plan.warnings, made.reading.with_controls.warnings) == ("IK", (), [])
     angle, off = apart(fk, watch(rig, names, len(motion)))
     assert angle.mean() < 1.0
     assert np.percentile(angle, 95) < 3.0
@@ -99,8 +99,8 @@ def test_the_full_human_rig_in_fk_and_ik():
     assert len(rig.pose.bones) > 600
     mapping, names = map_armature(rig), body_bones(rig)
     _, made = put(rig, motion)
-    assert (*made.plan.warnings, *made.rig.warnings) == ()
-    assert len(made.rig.bones) < 80  # only what the controls need
+    assert (*made.reading.plan.warnings, *made.reading.with_controls.warnings) == ()
+    assert len(made.reading.with_controls.bones) < 80  # only what the controls need
     check_followed(rig, mapping, motion, made.solution)
     fk = watch(rig, names, len(motion))
     put(rig, motion, "IK")
@@ -118,7 +118,7 @@ def test_switches_of_ik_are_set_keyed_and_restored():
     fk, _ = put(rig, motions.walk(1.0))
     assert parent["IK_FK"] == 1.0
     both, made = put(rig, motions.walk(1.0), "IK")
-    assert Switch("thigh_ik.L", STRETCH, 0.0) in made.plan.switches
+    assert Switch("thigh_ik.L", STRETCH, 0.0) in made.reading.plan.switches
     assert (parent["IK_FK"], bool(parent["pole_vector"]), thigh.ik_stretch) == (0.0, True, 0.0)
     paths = {path for path, _ in actions.read_fcurves(both, rig)}
     assert 'pose.bones["thigh_parent.L"]["pole_vector"]' in paths
@@ -135,7 +135,7 @@ def test_a_scaled_root_control_is_known_and_ik_still_reproduces_the_pose():
     bpy.context.view_layer.update()
     names = body_bones(rig)
     _, made = put(rig, motion)
-    assert made.rig.growth == pytest.approx(2.0, rel=1e-3)
+    assert made.reading.with_controls.growth == pytest.approx(2.0, rel=1e-3)
     fk = watch(rig, names, len(motion))
     put(rig, motion, "IK")
     angle, off = apart(fk, watch(rig, names, len(motion)))
@@ -176,12 +176,12 @@ def test_auto_rig_pro_in_fk_and_ik(name):
     names = list(mapping.deform.values())
     assert "arm.l" in names
     _, made = put(rig, motion)
-    assert made.plan.warnings == ()
+    assert made.reading.plan.warnings == ()
     assert rig.pose.bones["c_hand_ik.l"]["ik_fk_switch"] == 1.0
     check_followed(rig, mapping, motion, made.solution)
     fk = watch(rig, names, len(motion))
     action, made = put(rig, motion, "IK")
-    assert (made.plan.limbs, made.plan.warnings) == ("IK", ())
+    assert (made.reading.plan.limbs, made.reading.plan.warnings) == ("IK", ())
     assert rig.pose.bones["c_foot_ik.r"]["ik_fk_switch"] == 0.0
     angle, off = apart(fk, watch(rig, names, len(motion)))
     assert angle.mean() < 1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +68,9 @@ def check_description(found: Description, frames: int) -> None:
     assert found.sentence not in found.alternatives
     assert len(set(found.alternatives)) == len(found.alternatives)
     assert found.fact_lines
-    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert Description.from_dict(plain) == found
+    plain = found.to_dict()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert set(plain) == {field.name for field in fields(Description)}
 
 
 def test_what_the_model_makes_it_describes(model: MotionGPT3, made: list[np.ndarray]) -> None:
@@ -275,13 +276,6 @@ def test_a_model_that_the_matcher_cannot_judge(tiny: MotionGPT3) -> None:
         assert one.raw == tiny.tokenizer.decode(tokens)
         assert one.facts["fit"] is None
         assert len(one.alternatives) <= options.get("alternatives", 0)
-
-
-@pytest.mark.parametrize("raw", [{}, {"sentence": "a"}, [], {"more": 1}])
-def test_what_is_no_description_is_refused(raw: Any) -> None:
-    with pytest.raises(CoreError) as caught:
-        Description.from_dict(raw)
-    assert caught.value.code == "description_broken"
 
 
 def test_what_is_told_of_sides_is_borne_out(model: MotionGPT3, made: list[np.ndarray]) -> None:

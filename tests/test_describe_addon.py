@@ -236,6 +236,8 @@ def test_several_actions_in_the_nla_are_not_one() -> None:
         data.nla_tracks.new().strips.new(action.name, start, action)
     data.action = None
     assert refused(hero) == "several_actions"
+    data.nla_tracks[1].is_solo = True  # the other one is not played
+    assert describe.subject(hero).action == second
 
 
 def test_a_cancelled_request_leaves_nothing() -> None:

@@ -92,6 +92,21 @@ def test_pose_markers_are_at_the_frames_of_the_action() -> None:
     assert sorted(marker.frame for marker in action.pose_markers) == expected
 
 
+def test_what_is_shown_is_of_the_strip_that_plays() -> None:
+    hero = playing(walk(2.0))
+    data = hero.animation_data
+    muted = data.action
+    action = apply_motion(hero, walk(3.0), scene=bpy.context.scene, name="Plays", start_frame=1.0).action
+    for one in (muted, action):
+        data.nla_tracks.new().strips.new(one.name, 1, one)
+    data.nla_tracks[0].mute = True
+    data.action = None
+    assert describe.describe_character(hero).action == action
+    shown = drafts.shown(hero)
+    assert shown is not None
+    assert shown[0] == action
+
+
 def test_a_refusal_is_shown_in_the_panel() -> None:
     hero = playing(stand(2.0))
 

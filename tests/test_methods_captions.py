@@ -39,7 +39,7 @@ def test_motions_are_described(client: Client) -> None:
     assert set(result) == {"descriptions", "model", "fps"}
     assert result["fps"] == 20
     assert result["model"]["parameters"] > 0
-    first, second = (Description.from_dict(raw) for raw in result["descriptions"])
+    first, second = (Description(**raw) for raw in result["descriptions"])
     assert first.facts["direction"] == "forward"
     assert second.facts["raised"] == ["right hand"]
     assert len(first.embedding) == len(second.embedding) == 128
@@ -61,7 +61,7 @@ def test_one_bad_motion_does_not_spoil_the_others(client: Client) -> None:
     for answer in (first, third):
         assert set(answer["error"]) == {"code", "message", "remedy"}
         assert all(answer["error"].values())
-    assert Description.from_dict(second).sentence
+    assert Description(**second).sentence
 
 
 def test_progress_is_told(client: Client) -> None:

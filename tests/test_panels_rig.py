@@ -110,7 +110,7 @@ class Layout(Recorder):
         return call
 
     def __setattr__(self, name: str, value: object) -> None:
-        assert name in ("texts", "operators") or name in bpy.types.UILayout.bl_rna.properties, name
+        assert name in ("texts", "operators", "popovers") or name in bpy.types.UILayout.bl_rna.properties, name
         super().__setattr__(name, value)
 
 

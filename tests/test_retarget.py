@@ -20,7 +20,6 @@ from mgpt3_blender.rig import rotation as rot
 from mgpt3_blender.rig.apply import apply_motion, remove_motion
 from mgpt3_blender.rig.mapping import Mapping, map_armature
 from mgpt3_blender.rig.report import Report
-from mgpt3_blender.rig.sample import canonical_proportions, sample_joints
 from mgpt3_blender.rig.skeleton22 import INDEX, JOINTS, NEXT
 from mgpt3_blender.rig.solve import COMPARED, leg_length, resample
 from tests import motions, rigs
@@ -259,30 +258,6 @@ def test_a_moved_root_control_carries_the_motion_along():
     seen = [INDEX[joint] for joint in mapping.bones]
     assert abs(root[2, 2]) > 0.999  # turned about the vertical: the whole motion turns with it
     np.testing.assert_allclose(moved[:, seen], plain[:, seen] @ root[:3, :3].T + root[:3, 3], atol=2e-3)
-
-
-@pytest.mark.parametrize("motion", [motions.walk, motions.squat], ids=lambda m: m.__name__)
-def test_sampled_back_it_is_the_same_motion(motion):
-    rig, source = rigs.mannequin(), motion(2.0)
-    bpy.context.scene.frame_set(7)
-    put(rig, source, start=11, fps=24)
-    joints = sample_joints(rig, bpy.context.scene, 11, 11 + 39 * 1.2)
-    assert joints.shape == (40, 22, 3)
-    assert bpy.context.scene.frame_current == 7
-    assert np.linalg.norm(canonical_proportions(joints) - source, axis=-1).mean() < 0.05
-    assert abs(joints[0, 0, [0, 2]]).max() < 1e-4
-
-
-def test_sampling_a_character_without_toes_collars_and_neck_bridges_them():
-    names = {
-        k: v for k, v in rigs.names_of("Unreal mannequin").items() if k[2:] not in ("foot", "collar") and k != "neck"
-    }
-    rig = rigs.armature(names, rigs.heads(30.0), rolls=2)
-    source = motions.walk(1.5)
-    put(rig, source)
-    joints = sample_joints(rig, bpy.context.scene, 1, 30)
-    assert np.isfinite(joints).all()
-    assert np.linalg.norm(canonical_proportions(joints) - source, axis=-1).mean() < 0.08
 
 
 def test_metadata_and_errors_are_on_the_action():

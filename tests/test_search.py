@@ -42,6 +42,16 @@ def test_a_key_is_of_the_motion_not_of_its_names(tmp_path: Path) -> None:
     assert wave is not None
 
 
+def test_curves_baked_to_samples_have_keys_of_their_own() -> None:
+    rig = character({"Walk": "walk", "Wave": "wave"})
+    keyed = key_of("Walk", rig)
+    for name in ("Walk", "Wave"):
+        for curve in actions.fcurves(bpy.data.actions[name], rig):
+            curve.convert_to_samples(1, 60)
+            assert not len(curve.keyframe_points)
+    assert len({key_of("Walk", rig), key_of("Wave", rig), keyed}) == 3
+
+
 @pytest.mark.parametrize("change", ["key", "handle", "range", "mute", "modifier", "fps", "rest", "constraint", "map"])
 def test_a_key_changes_with_what_the_motion_depends_on(change: str) -> None:
     rig = character({"Walk": "walk"})

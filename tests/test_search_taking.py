@@ -202,3 +202,21 @@ def test_a_slot_made_for_another_object_is_played() -> None:
     taking.play(second, first.animation_data.action)
     assert second.animation_data.action_slot is not None
     assert_moves(second)
+
+
+@pytest.mark.skipif(not SLOTS, reason="slots came with Blender 4.4")
+def test_a_slot_from_a_library_is_read_on_the_librarys_own_character(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    rig = character({"Both": "wave"})
+    action = bpy.data.actions["Both"]
+    slot = action.slots[0].name_display
+    bag = action.layers[0].strips[0].channelbag(action.slots.new(id_type="OBJECT", name="Other"), ensure=True)
+    bag.fcurves.new('pose.bones["hips"].location', index=0).keyframe_points.insert(1.0, 0.0)
+    rig.animation_data_clear()  # nobody plays it
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "lib" / "both.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    own = create_mannequin(bpy.context)
+    own.name = "AAA"  # comes first in this file, and has the same bones
+    found = Found("Both", slot, 0, str(tmp_path / "lib" / "both.blend"), "", (), 0.5, "?")
+    with transfer._made_for(found) as (_, _, armature):
+        assert armature != own

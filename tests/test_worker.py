@@ -369,3 +369,19 @@ def test_arrays_that_are_none_are_refused(value: object) -> None:
 def test_arrays_come_back_as_they_went() -> None:
     array = np.random.default_rng(0).normal(size=(7, 22, 3)).astype(np.float32)
     assert np.array_equal(wire.decode_array(wire.encode_array(array)), array)
+
+
+@pytest.mark.parametrize("home", ["/home/ann lee", "C:\\Users\\Ann Lee"])
+def test_a_log_says_nothing_of_the_home_folder_and_of_tokens(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_swordfish")
+    monkeypatch.setattr("os.path.expanduser", lambda path: home)
+    log = child.LogFile(tmp_path / "worker.log")
+    log.write(f"loaded {home}/models/x in 3 s, token hf_swordfish\n".encode())
+    log.write(f"  File {home + '/a.py'!r}, {home.replace(chr(92), '/')}/b, {str(home)!r}\n".encode())
+    log.note(f"started {home}")
+    said = log.path.read_text(encoding="utf-8")
+    assert "ann" not in said.lower()
+    assert "swordfish" not in said
+    assert said.startswith("loaded ~/models/x in 3 s, token <secret>\n")
