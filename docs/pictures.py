@@ -205,6 +205,23 @@ def models(p: Photographer) -> None:
     p.user.close_window()
 
 
+def setup(p: Photographer) -> None:
+    """The set-up before it is pressed, in the preferences; `models` has unfolded the add-on's."""
+    window = p.user.open_preferences()
+    p.prepare(f"{PREFERENCES}.source = 'PRIVATE'")
+    for _ in range(12):
+        if p.screen.look("Python for", window) and p.screen.look("Copy Report", window):
+            break
+        p.screen.scroll(window, -2)
+        p.screen.rest()
+    top, bottom = p.screen.see("Python for", window), p.screen.see("Copy Report", window)
+    left = round(top.x - 2.2 * p.user.unit)
+    height = bottom.y - top.y
+    p.take("setup", Box(left, top.y - 8, window.x + window.width - left - 20, round(height + 1.6 * p.user.unit)))
+    p.prepare(f"{PREFERENCES}.source = 'EXISTING'")
+    p.user.close_window()
+
+
 STEPS: tuple[Callable[[Photographer], None], ...] = (
     panel,
     sequence,
@@ -214,6 +231,7 @@ STEPS: tuple[Callable[[Photographer], None], ...] = (
     library,
     search,
     models,
+    setup,
 )
 
 
