@@ -212,7 +212,7 @@ def setup(p: Photographer) -> None:
     for _ in range(12):
         if p.screen.look("Python for", window) and p.screen.look("Copy Report", window):
             break
-        p.screen.scroll(window, -2)
+        p.screen.scroll(window, 2)
         p.screen.rest()
     top, bottom = p.screen.see("Python for", window), p.screen.see("Copy Report", window)
     left = round(top.x - 2.2 * p.user.unit)

@@ -259,7 +259,8 @@ def test_without_a_root_bone_the_hips_carry_the_way_and_a_warning_says_so():
     rig, motion = rigs.plain_rig(rigs.heads(30.0), 5), motions.walk()
     solution = solve(rig, motion, 20.0, Options(root=ROOT))
     assert set(solution.locations) == {"pelvis"}
-    assert any("root bone" in warning for warning in rig.warnings)
+    assert any("root bone" in warning for warning in solution.warnings)
+    assert not rig.warnings  # which others may be solving with at the same time
     np.testing.assert_allclose(solution.figure, solve(rig, motion, 20.0).figure, atol=1e-9)
 
 
