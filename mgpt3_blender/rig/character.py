@@ -151,8 +151,6 @@ class Character:
                 up = nearest
         self.to_motion = self._axes(left, up).T
         self.to_armature = self._axes(left, world_up) if abs(left @ world_up) < 0.9 else self._axes(torso, world_up)
-        if not self.upright:
-            self.rig.warnings.append("The rest pose does not stand upright; the motion stands on the world's floor.")
 
     def _straight(self) -> None:
         """Find how chest, neck and head are turned in rest: shoulders across the hips, a bent back, a tilted head.

@@ -139,6 +139,8 @@ def solve(rig: Rig, joints: np.ndarray, fps: float, options: Options = DEFAULT) 
         motion = place.loop(motion, fps)
     character = Character(rig, root_keyed=options.root == ROOT)
     work = _Work(character, motion, fps, options)
+    if not character.upright:
+        work.warnings.append("The rest pose does not stand upright; the motion stands on the world's floor.")
     work.pose_like_the_motion()
     work.stand()
     work.adjust()
