@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,7 +201,7 @@ def imports_bpy(file: Path) -> bool:
 
 def command_test(options: argparse.Namespace) -> int:
     import window_run
-    from testrun import Outcome, closing, run_apart, run_check, run_pytest
+    from testrun import RUNNING, Outcome, closing, kill, run_apart, run_check, run_pytest
 
     core = core_environment().ensure()
     environment = child_environment(core)
@@ -213,10 +214,20 @@ def command_test(options: argparse.Namespace) -> int:
         outcomes.append(run_check("ruff check", [str(core), "-m", "ruff", "check", "."]))
         outcomes.append(run_check("ruff format", [str(core), "-m", "ruff", "format", "--check", "."]))
         outcomes.append(run_check("mypy", [str(core), "-m", "mypy", "build.py", "core", *typed]))
-    outcomes.append(run_pytest("core", core, environment, options.pytest))
     files = [file for file in sorted((ROOT / "tests").glob("test_*.py")) if imports_bpy(file)]
-    for series, python in blenders.items():
-        outcomes.append(run_apart(f"Blender {series}", python, environment, files, options.pytest))
+    # Side by side: a Blender under test keeps one core of a processor busy, and so do the core's tests.
+    with ThreadPoolExecutor(1) as pool:
+        core_tests = pool.submit(run_pytest, "core", core, environment, options.pytest, beside=True)
+        try:
+            apart = [
+                run_apart(f"Blender {series}", python, environment, files, options.pytest)
+                for series, python in blenders.items()
+            ]
+        except KeyboardInterrupt:
+            for process in list(RUNNING):
+                kill(process)
+            raise
+    outcomes += [core_tests.result(), *apart]
     return closing(outcomes)
 
 

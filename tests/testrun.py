@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST_MINUTES = 20  # for one environment; a Blender that hangs at exit must not hang CI
+TEST_MINUTES = 25  # for one environment, another one beside it; a Blender that hangs at exit must not hang CI
 
 
 @dataclass
@@ -30,20 +30,41 @@ class Outcome:
     note: str = ""
 
 
-def run_limited(command: list[str], minutes: float, environment: dict[str, str]) -> int | None:
-    """Run a command in the project's root; its exit code, or None when it was killed at its time limit."""
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=os.name != "nt")
+RUNNING: set[subprocess.Popen] = set()
+"""What is under way, for Ctrl C to end all of it."""
+
+
+def run_limited(command: list[str], minutes: float, environment: dict[str, str], log: Path | None = None) -> int | None:
+    """Run a command in the project's root; its exit code, or None when it was killed at its time limit.
+
+    Args:
+        log: what it prints goes there instead of to the terminal.
+    """
+    out = log.open("wb") if log else None
+    others = subprocess.STDOUT if out else None
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=os.name != "nt", stdout=out, stderr=others
+    )
+    if out:
+        out.close()
+    RUNNING.add(process)
     try:
         return process.wait(minutes * 60)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        kill(process)
+        RUNNING.discard(process)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End a process where it has not ended, and with it the workers it started."""
+    if process.poll() is None:
         if os.name == "nt":
             process.kill()
         else:
-            os.killpg(process.pid, signal.SIGKILL)  # workers it started go with it
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return None
 
 
 def run_check(name: str, command: list[str]) -> Outcome:
@@ -53,15 +74,25 @@ def run_check(name: str, command: list[str]) -> Outcome:
     return Outcome(name, time.monotonic() - started, passed=int(code == 0), failed=int(code != 0))
 
 
-def run_pytest(name: str, python: Path, environment: dict[str, str], arguments: list[str]) -> Outcome:
-    """The tests of one environment. A run that crashes or hangs before it can report counts as one failure."""
-    print(f"\n--- tests in {name}", flush=True)
+def run_pytest(
+    name: str, python: Path, environment: dict[str, str], arguments: list[str], beside: bool = False
+) -> Outcome:
+    """The tests of one environment. A run that crashes or hangs before it can report counts as one failure.
+
+    Args:
+        beside: something else is printing meanwhile: what these tests say is shown in one piece at their end.
+    """
+    head = f"\n--- tests in {name}"
+    print(f"{head}, beside what follows" if beside else head, flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mgpt3-test-") as folder:
         report = Path(folder) / "report.xml"
         user = Path(folder) / "blender-user"  # tests never see or touch the settings of whoever runs them
         command = [str(python), "-m", "pytest", f"--junitxml={report}", *arguments]
-        code = run_limited(command, TEST_MINUTES, {**environment, "BLENDER_USER_RESOURCES": str(user)})
+        log = Path(folder) / "log.txt" if beside else None
+        code = run_limited(command, TEST_MINUTES, {**environment, "BLENDER_USER_RESOURCES": str(user)}, log)
+        if log:
+            print(f"{head}:\n{log.read_text(encoding='utf-8', errors='replace')}", flush=True)
         outcome = Outcome(name, time.monotonic() - started)
         if report.is_file():
             suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
