@@ -204,7 +204,7 @@ def command_test(options: argparse.Namespace) -> int:
     from testrun import RUNNING, Outcome, closing, kill, run_apart, run_check, run_pytest
 
     core = core_environment().ensure()
-    environment = child_environment(core)
+    environment = {"OMP_NUM_THREADS": "1", **child_environment(core)}  # two environments at a time, on two cores
     if options.window:
         return window_run.run(options.blender, options.out, core, environment, options.pytest)
     blenders = {series: blender_environment(series).ensure() for series in (BLENDERS if options.all else ["4.5"])}
