@@ -76,7 +76,6 @@ def listed_rigs() -> list:
 
 @pytest.mark.parametrize("entry", listed_rigs())
 def test_mirror_on_real_characters_by_name_and_by_place(entry: dict) -> None:
-    """First of all: on 4.2, importing glTF may crash once the tests with Rigify have left and taken it along."""
     path = rigs.SHARED / "rigs" / entry["file"]
     rig = rigs.load_file(path, entry["armature_object"] if path.suffix == ".blend" else None)
     tree = read_tree(rig)
