@@ -16,21 +16,20 @@ from .. import action as actions
 from .. import action_splice
 from ..action_splice import Refill
 from ..errors import UserError
-from . import controls
+from . import channels, controls
 from .apply import check_armature
 from .between import Keys, Moving, posed_at, solve_between
-from .bridge import matrices, values
+from .bridge import values
+from .channels import CHANNELS, bone_path, evaluated, rotation_channel
 from .incharge import InCharge, in_charge
-from .keys import _escaped as escaped
 from .mapping import Mapping
 from .options import DEFAULT, Options
-from .poses import go_to, held, space_of, visited
+from .poses import go_to, held, space_of
 from .rest import Rig, read_rig
 from .solve import at_times
 
 _AROUND = 0.5
 """Seconds of motion around the keys that the solve sees where it is there."""
-_ROTATIONS = {"QUATERNION": ("rotation_quaternion", 4), "AXIS_ANGLE": ("rotation_axis_angle", 4)}
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,9 @@ def splice(
         charge = in_charge(armature, mapping)
         rig, with_controls = _read(armature, mapping, charge)
         names = list(dict.fromkeys(bone.name for bone in (*rig.bones, *with_controls.bones)))
-        basis = {name: np.zeros((len(times), 4, 4)) for name in names}
-        carried = np.zeros((len(times), 4, 4))
-        for n in visited(scene, times):
-            for name in names:
-                basis[name][n] = armature.pose.bones[name].matrix_basis
-            carried[n] = np.linalg.inv(np.array(armature.matrix_world)) @ space.matrix
-        keyed = _user_keys(armature, curves, names, times)
+        basis, world = channels.posed(armature, scene, action, curves, names, times)
+        carried = np.linalg.inv(world) @ space.matrix
+        keyed = channels.keyed(armature, curves, names, times)
     fixed = posed_at(rig, basis)
     moving = Moving(
         fixed,
@@ -214,41 +209,6 @@ def _read(armature: bpy.types.Object, mapping: Mapping, charge: InCharge) -> tup
     return rig, read_rig(armature, charge.mapping, (*own, *more))
 
 
-def _user_keys(
-    armature: bpy.types.Object, curves: dict, names: list[str], times: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The user's channels at some frames: rotations and locations of bones."""
-    rotations, locations = {}, {}
-    for name in names:
-        bone = armature.pose.bones[name]
-        channel, size = rotation_channel(bone)
-        rotations[name] = matrices(_evaluated(bone, channel, size, curves, times), bone.rotation_mode)
-        locations[name] = _evaluated(bone, "location", 3, curves, times)
-    return rotations, locations
-
-
-def rotation_channel(bone: bpy.types.PoseBone) -> tuple[str, int]:
-    """The property that a bone's rotation mode uses, and how many numbers it has."""
-    return _ROTATIONS.get(bone.rotation_mode, ("rotation_euler", 3))
-
-
-def bone_path(bone: str, channel: str) -> str:
-    """The data path of a bone's property."""
-    return f'pose.bones["{escaped(bone)}"].{channel}'
-
-
-def _evaluated(bone: bpy.types.PoseBone, channel: str, size: int, curves: dict, times: np.ndarray) -> np.ndarray:
-    path, held_now = bone_path(bone.name, channel), getattr(bone, channel)
-    out = np.empty((len(times), size))
-    for i in range(size):
-        curve = curves.get((path, i))
-        if curve is None or not (len(curve.keyframe_points) or len(curve.sampled_points)):
-            out[:, i] = held_now[i]
-        else:
-            out[:, i] = [curve.evaluate(time) for time in times]
-    return out
-
-
 class _Writer:
     """Collects the new keys of each channel, and why some channels get none."""
 
@@ -272,7 +232,7 @@ class _Writer:
         """Key a bone's rotation in its own mode, going on from the key's own numbers. (T, 3, 3)."""
         bone = self.armature.pose.bones[name]
         prop, size = rotation_channel(bone)
-        ends = _evaluated(
+        ends = evaluated(
             bone, prop, size, self.curves, self.times[[self.first, -1 if self.last is None else self.last]]
         )
         begin = self.first + 1
@@ -286,7 +246,7 @@ class _Writer:
 
     def location(self, name: str, channel: np.ndarray) -> None:
         bone = self.armature.pose.bones[name]
-        ends = _evaluated(
+        ends = evaluated(
             bone, "location", 3, self.curves, self.times[[self.first, -1 if self.last is None else self.last]]
         )
         self._add(name, "location", channel[self.at], ends, False)
@@ -318,8 +278,7 @@ class _Writer:
     def others(self) -> list[tuple[str, int]]:
         """Other transform channels of the bones that get keys: they only lose what is keyed in between."""
         written = {(item.path, item.index) for item in self.refills}
-        props = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
-        paths = {bone_path(name, prop) for name in self.bones for prop in props}
+        paths = {bone_path(name, channel) for name in self.bones for channel in CHANNELS}
         return [
             key
             for key, curve in self.curves.items()
