@@ -102,7 +102,6 @@ def _generate(options: argparse.Namespace) -> int:
         literal=options.literal,
         retarget=_retarget(options),
         start_frame=options.start_frame,
-        create_mannequin=options.mannequin,
         progress=print_progress,
     )
     save_file(options)
@@ -149,9 +148,9 @@ def save_file(options: argparse.Namespace) -> None:
 def find_named(options: argparse.Namespace, scene: bpy.types.Scene) -> bpy.types.Object | None:
     """The character that was named, or a new mannequin; None where none was. Raises UserError("no_character")."""
     if getattr(options, "mannequin", False):
-        from .mannequin import create_mannequin
+        from .generate import mannequin_in
 
-        return create_mannequin(bpy.context)
+        return mannequin_in(scene)
     if options.character is None:
         return None
     found = scene.objects.get(options.character)

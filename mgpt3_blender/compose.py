@@ -188,12 +188,12 @@ def sequence_job(
         made = _read(reply, len(request.segments))
         if target is not None:
             return _apply(made, request, *target.find(), start, curve, ahead)
-        from .generate import _add_mannequin
+        from .generate import mannequin_in
 
         where = home.find(bpy.data.scenes)
         if where is None:
             raise UserError("scene_gone", "The scene was deleted while its motion was being made.", "Try again.")
-        return _apply(made, request, _add_mannequin(where), where, start, curve)
+        return _apply(made, request, mannequin_in(where), where, start, curve)
 
     return jobs.Job("Sequence", "sequence", request.params(points), apply, prepare=prepare)
 

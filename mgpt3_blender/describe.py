@@ -130,8 +130,7 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
     about = subject(armature)
     who, what, home = Reference.to(armature), Reference.to(about.action), Reference.to(scene)
     handle = drafts.handle_of(about.slot)
-    fps = scene.render.fps / scene.render.fps_base
-    before = finding.content_key(about.action, about.slot, armature, fps)
+    before = finding.content_key(about.action, about.slot, armature, _rate(scene))
     seen = Frames()
     reading: Reading | None = None
 
@@ -143,19 +142,23 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
             )
         return there, action
 
+    def changed() -> UserError:
+        return UserError("action_changed", f'"{what.name}" was changed while it was being read.', "Describe again.")
+
     def gather(until: float) -> dict | None:
         """Read on; the request's params when all is read."""
         nonlocal reading
         there, action = found()
         where, now = home.find(bpy.data.scenes), subject(there)
-        key = finding.content_key(action, now.slot, there, fps) if now.action == action else ""
-        if where is None or key != before:
-            raise UserError("action_changed", f'"{what.name}" was changed while it was being read.', "Describe again.")
+        if where is None or now.action != action:
+            raise changed()
         seen.until = until
         try:
             reading = _read(request, there, where, now, seen)
         except Unfinished:
             return None
+        if finding.content_key(action, now.slot, there, _rate(where)) != before:  # half a second on a large action
+            raise changed()
         return {
             "motions": [{"joints": encode_array(np.asarray(reading.joints, np.float32))}],
             "alternatives": int(request.alternatives),
@@ -175,6 +178,11 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
     job = jobs.Job(TITLE, "describe", {}, apply)
     job.gather_with(gather, lambda: f"Reading the motion, {seen.fraction:.0%}")
     return job
+
+
+def _rate(scene: bpy.types.Scene) -> float:
+    """Frames a second."""
+    return scene.render.fps / scene.render.fps_base
 
 
 def subject(armature: bpy.types.Object) -> Subject:

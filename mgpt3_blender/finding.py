@@ -37,7 +37,8 @@ def index() -> Index:
 
 def content_key(action: bpy.types.Action, slot: Any, armature: bpy.types.Object, fps: float | None = None) -> str:
     """A hash of what an action's motion depends on: its curves, the armature's rest, constraints and bone map, the
-    frame rate. Names of action, slot and file do not count. A few milliseconds.
+    frame rate. Names of action, slot and file do not count. Milliseconds; some tenths of a second where thousands of
+    curves have a key a frame.
 
     Args:
         slot: the action's slot, None where there are none (4.3 and earlier).

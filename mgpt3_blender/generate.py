@@ -308,7 +308,7 @@ def character_job(
             raise UserError("scene_gone", "The scene was deleted while its motion was being made.", "Generate again.")
         if character is None:
             _motions(reply)  # an answer that cannot be read must not leave a mannequin behind
-            return apply_reply(reply, request, _add_mannequin(where), where, start)
+            return apply_reply(reply, request, mannequin_in(where), where, start)
         target = character.find(where.objects)
         if target is None:
             raise UserError(
@@ -331,7 +331,8 @@ def action_name(prompt: str, number: int | None = None) -> str:
     return text + suffix
 
 
-def _add_mannequin(scene: bpy.types.Scene) -> bpy.types.Object:
+def mannequin_in(scene: bpy.types.Scene) -> bpy.types.Object:
+    """A new mannequin in a scene, where nothing stands in its way."""
     from .mannequin import add_mannequin
 
     window = bpy.context.window

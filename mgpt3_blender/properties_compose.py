@@ -76,7 +76,7 @@ class MGPT3_SequenceSettings(bpy.types.PropertyGroup):
         settings = scene.mgpt3
         return compose.Request(
             tuple(compose.Segment(segment.prompt, typed(segment.seconds)) for segment in self.segments),
-            self.transition,
+            typed(self.transition),
             self.seed,
             settings.guidance if settings.use_guidance else None,
             settings.literal,

@@ -49,7 +49,10 @@ def test_from_a_file_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_the_mannequin_and_a_line_for_people(capsys: pytest.CaptureFixture) -> None:
+    bpy.ops.mesh.primitive_cube_add()
     assert cli.main(["generate", "--mannequin", "--prompt", "a person walks", "--seconds", "1"]) == 0
+    figure = next(thing for thing in bpy.data.objects if thing.type == "ARMATURE")
+    assert figure.location.x > 1.0, "it stands in the cube"
     assert "Motion on " in capsys.readouterr().out
     assert len(bpy.data.actions) == 1
 

@@ -107,6 +107,24 @@ def test_seconds_are_shown_as_seconds_and_frames_as_frames() -> None:
     assert (len(seconds), len(frames), len(lengths)) == (4, 5, 1)
 
 
+@pytest.mark.parametrize("time", [0.1, 0.7, 3.3, 4.0, 9.6, 9.8])
+def test_a_time_is_asked_for_as_it_was_typed(time: float) -> None:
+    """Blender keeps 9.8 as 9.8000002, which the core refuses where 9.8 is the most it can do."""
+    scene = bpy.context.scene
+    segment = scene.mgpt3_sequence.segments.add()
+    asked = {
+        (scene.mgpt3, "seconds"): lambda: scene.mgpt3.request().seconds,
+        (segment, "seconds"): lambda: scene.mgpt3_sequence.request().segments[0].seconds,
+        (scene.mgpt3_sequence, "transition"): lambda: scene.mgpt3_sequence.request().transition,
+        (scene.mgpt3_extend, "seconds"): lambda: scene.mgpt3_extend.request().seconds,
+    }
+    for (settings, name), request in asked.items():
+        prop = settings.bl_rna.properties[name]
+        setattr(settings, name, time)
+        wanted = min(max(time, round(prop.hard_min, 3)), round(prop.hard_max, 3))
+        assert request() == wanted, (type(settings).__name__, name)
+
+
 def test_what_is_secondary_is_folded_at_first() -> None:
     panels = [panel for panel in classes(bpy.types.Panel) if panel.bl_region_type == "UI"]
     open_at_first = {p.bl_idname for p in panels if "DEFAULT_CLOSED" not in getattr(p, "bl_options", ())}

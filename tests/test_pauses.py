@@ -12,7 +12,7 @@ import pytest
 from motions import walk
 from warm_worker import registered, tiny, worker  # noqa: F401
 
-from mgpt3_blender import ahead, compose, describe, describing, generate, jobs
+from mgpt3_blender import ahead, compose, describe, describing, finding, generate, jobs
 from mgpt3_blender.mannequin import create_mannequin
 from mgpt3_blender.operators.running import TICK
 from mgpt3_blender.reading import read_action
@@ -244,6 +244,27 @@ def test_an_action_changed_while_it_is_read_is_said(hero: bpy.types.Object, monk
     job, _ = seen_through(job)
     assert (job.state, bool(job.error.remedy)) == (jobs.State.FAILED, True)
     assert not [action for action in bpy.data.actions if action.get("mgpt3_described")]
+
+
+def test_a_frame_rate_changed_while_it_is_read_is_said(hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PIECE", 0.0)
+    apply_motion(hero, walk(2.0), scene=bpy.context.scene, name="Walk", start_frame=1.0)
+    job = describe.describe_job(describe.Request(), bpy.context.scene, hero)
+    bpy.context.scene.render.fps = 60
+    job, _ = seen_through(job)
+    assert (job.state, job.error and job.error.code) == (jobs.State.FAILED, "action_changed")
+
+
+def test_an_action_of_many_keys_costs_one_look_at_all_of_them_a_reading(
+    hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PIECE", 0.0)
+    looks, key = [], finding.content_key
+    monkeypatch.setattr(finding, "content_key", lambda *about: looks.append(about) or key(*about))
+    apply_motion(hero, walk(2.0), scene=bpy.context.scene, name="Walk", start_frame=1.0)
+    job, _ = seen_through(describe.describe_job(describe.Request(), bpy.context.scene, hero))
+    assert job.state is jobs.State.DONE, job.error
+    assert len(looks) < 5  # before, when all is read, and when it is kept: not once a frame
 
 
 def test_reading_the_actions_of_a_file_goes_on_where_it_was_broken_off(
