@@ -9,6 +9,7 @@ and one undo takes all of it back. What was described before, by this or another
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import finding, jobs, metadata, preferences, rows
+from . import drafts, finding, jobs, metadata, preferences, rows
 from .asking import Question
 from .described import Options, Part, Subject, conclude, refusal
 from .errors import UserError
@@ -73,10 +74,12 @@ class Run:
         self.warnings: list[str] = []
         self.ended = False
         self._index = index
+        self._unattended = False  # no window waits for it
         chosen = bpy.data.actions if actions is None else actions
         self._subjects = [Subject(Reference.to(action)) for action in chosen]
         self._todo = list(reversed(self._subjects))
-        self._frames: dict[str, Frames] = {}  # of the action that is being read: content key -> what was seen of it
+        self._begun: dict[tuple[int, str], tuple[str, Frames]] = {}
+        """Of the action that is being read, by slot and character: its content key, and what was seen of it."""
         self._waiting: list[tuple[Part, dict, int]] = []  # part, its motion as the wire has it, frames
         self._alone: list[tuple[Part, dict, int]] = []  # of a batch that crashed the worker: one by one
         self._unsaid: list[Part] = []  # described, their sentences not yet turned into vectors
@@ -125,7 +128,11 @@ class Run:
     def finish(
         self, progress: Callable[[float, str], None] | None = None, cancelled: Callable[[], bool] | None = None
     ) -> list[rows.Row]:
-        """Do it all, blocking; returns the rows. Raises UserError; nothing is changed then."""
+        """Do it all, blocking; returns the rows. Raises UserError; nothing is changed then.
+
+        `cancelled` is asked between actions: breaking one off, as for a window, would set the stage for it again.
+        """
+        self._unattended = True
         see_through(self, progress, cancelled)
         return self.rows
 
@@ -151,9 +158,10 @@ class Run:
                 action = there.get(subject.action.uid)
                 if action is None:  # deleted meanwhile
                     self._subjects.remove(subject)
+                    self._begun.clear()
                     continue
                 try:
-                    self._recognise(subject, action, stages, stack)
+                    self._recognise(subject, action, stages, stack, until)
                 except Unfinished:  # the next step begins with it again, and has its frames
                     self._waiting = [e for e in self._waiting if not any(e[0] is part for part in subject.parts)]
                     subject.parts.clear()
@@ -161,13 +169,18 @@ class Run:
                     return
                 except UserError as error:
                     subject.parts.append(Part(action.name, error=error))
-                self._frames.clear()
+                self._begun.clear()
 
     def _full(self) -> bool:
         return len(self._waiting) >= BATCH or sum(entry[2] for entry in self._waiting) >= BATCH_FRAMES
 
     def _recognise(
-        self, subject: Subject, action: bpy.types.Action, stages: dict[str, Stage], stack: contextlib.ExitStack
+        self,
+        subject: Subject,
+        action: bpy.types.Action,
+        stages: dict[str, Stage],
+        stack: contextlib.ExitStack,
+        until: float,
     ) -> None:
         """Find out who an action is for, and take it from the index or read it. Raises UserError."""
         metadata.check_own(action)
@@ -177,7 +190,7 @@ class Run:
             if armature is None:
                 continue
             try:
-                self._read(part, action, playable.slot, armature, stages, stack)
+                self._read(part, action, playable.slot, armature, stages, stack, until)
             except Unfinished:
                 raise
             except UserError as trouble:
@@ -199,17 +212,25 @@ class Run:
         armature: bpy.types.Object,
         stages: dict[str, Stage],
         stack: contextlib.ExitStack,
+        until: float,
     ) -> None:
         scene = scene_of(armature)
-        part.key = finding.content_key(action, slot, armature, scene.render.fps / scene.render.fps_base)
+        rate = scene.render.fps / scene.render.fps_base
+        who = drafts.handle_of(slot), armature.name_full
+        begun = who in self._begun
+        key, seen = self._begun.get(who) or (finding.content_key(action, slot, armature, rate), Frames())
+        part.key = key
         if self._known(part):
             return
         stage = stages.get(armature.name_full)
         if stage is None:
             stage = stages[armature.name_full] = stack.enter_context(Stage(armature, scene))
-        seen = self._frames.setdefault(part.key, Frames())
-        seen.until = time.monotonic() + jobs.PIECE
+        self._begun[who] = key, seen
+        seen.until = math.inf if self._unattended else max(until, time.monotonic() + jobs.PIECE)
         reading = stage.read(action, slot, seen=seen)
+        if begun and finding.content_key(action, slot, armature, rate) != key:  # changed between two steps
+            del self._begun[who]
+            raise Unfinished
         part.span, part.frames = (reading.first, reading.last, reading.step), len(reading.joints)
         if len(reading.joints) > MAX_FRAMES:
             raise UserError(

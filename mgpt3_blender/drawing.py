@@ -100,11 +100,17 @@ def draw_error(
         box.operator("mgpt3.copy_report", text="Copy Report for a Bug", icon="COPYDOWN")
 
 
+def draw_progress(layout: bpy.types.UILayout, task: upkeep.Task) -> None:
+    """The bar of what is under way: its title, the step and, after a colon, more on it, each translated by itself."""
+    step = ": ".join(told(part) for part in task.message.split(": "))
+    layout.progress(factor=task.fraction, text=f"{say(task.title)}: {step}")
+
+
 def draw_task(layout: bpy.types.UILayout) -> None:
-    """The progress of what is under way."""
+    """The progress of what is under way, and what stops it."""
     task = upkeep.view.task
     if task is None:
         return
     row = layout.row(align=True)
-    row.progress(factor=task.fraction, text=f"{say(task.title)}: {say(task.message)}")
+    draw_progress(row, task)
     row.operator("mgpt3.setup_cancel", text="", icon="X")

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .setupbuild import gigabytes
+
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 PART = ".part"  # what a download that is not finished is called; it goes on from there
 MAX_CONFIG = 1024 * 1024  # bytes; a larger file is no config
@@ -64,7 +66,7 @@ class Model:
     @property
     def size(self) -> str:
         """The size for people, e.g. "1.0 GB"."""
-        return f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes / 1e6, 0.1):.1f} MB"
+        return gigabytes(self.bytes)
 
 
 def licence_key(licence: str) -> str:

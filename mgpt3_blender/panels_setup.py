@@ -5,8 +5,7 @@ from __future__ import annotations
 import bpy
 
 from . import upkeep
-from .drawing import draw_error, draw_text
-from .i18n import say
+from .drawing import draw_error, draw_progress, draw_text
 
 
 def draw_setup(layout: bpy.types.UILayout, *, preferences: bool = False) -> None:
@@ -14,7 +13,7 @@ def draw_setup(layout: bpy.types.UILayout, *, preferences: bool = False) -> None
     view = upkeep.view
     mine = view.task is not None and view.task.about == upkeep.SETUP
     if view.task is not None and mine:
-        layout.progress(factor=view.task.fraction, text=f"{say(view.task.title)}: {view.task.message}")
+        draw_progress(layout, view.task)
     elif view.about == upkeep.SETUP and view.error is not None:
         draw_error(layout, view.error, without="mgpt3.setup")  # says more than that there is none
     elif view.missing is not None:

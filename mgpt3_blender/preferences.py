@@ -158,7 +158,7 @@ def refresh() -> None:
     """Read once whether the core can be started and with which models, for drawing to show: a few small files."""
     upkeep.view.log = str(worker_log())
     upkeep.view.overrides = tuple(name for name in ("MGPT3_PYTHON", "MGPT3_MODEL") if os.environ.get(name))
-    upkeep.view.state, upkeep.view.missing, upkeep.view.rebuild = None, None, False
+    upkeep.view.forget()
     if private():
         upkeep.view.state = runtime.state(environment_folder(), requirements())
         upkeep.view.missing = upkeep.view.state.problem

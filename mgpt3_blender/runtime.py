@@ -22,7 +22,7 @@ from .child import LogFile
 from .errors import UserError
 from .pythons import environment_python, find_python, probe
 from .setupbuild import gigabytes
-from .setupfetch import fetch, site_packages
+from .setupfetch import check_room, fetch, site_packages
 from .setuplock import Lock, held
 from .setupstep import CancelFunction, ProgressFunction, Runner, size
 
@@ -226,14 +226,7 @@ def _packages(
     shutil.rmtree(downloads / "unfinished", ignore_errors=True)
     for left in downloads.glob("uv/.tmp*"):
         shutil.rmtree(left, ignore_errors=True)
-    need = needed(build, wheels)
-    missing = need - size(downloads) - shutil.disk_usage(folder).free
-    if missing > 0:
-        raise UserError(
-            "disk_full",
-            f"Setting up needs about {gigabytes(need)} of disk, of which {gigabytes(missing)} are missing.",
-            "Free some space, then press the button again.",
-        )
+    check_room(folder, downloads, needed(build, wheels))
     runner = Runner(base, folder, downloads, log, stop, tell)
     runner.say(0.02, "Creating the environment")
     runner.run([str(base), "-I", "-m", "venv", str(folder)])

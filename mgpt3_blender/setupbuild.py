@@ -14,11 +14,14 @@ from pathlib import Path
 
 from .errors import UserError
 
-GB = 1024**3
+GIB = 1024**3
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""Where PyTorch keeps its small builds: uv knows it, pip has to be told."""
+
 NAMES = {"auto": "Automatic", "cpu": "CPU", "cuda": "NVIDIA GPU", "rocm": "AMD GPU"}
 """What a user can choose -> how it is called in the preferences."""
 
-NEEDED_BYTES = {"cpu": 3 * GB, "cuda": 12 * GB, "rocm": 20 * GB}
+NEEDED_BYTES = {"cpu": 3 * GIB, "cuda": 12 * GIB, "rocm": 20 * GIB}
 """What a set-up takes at its peak: the packages, again the packages where uv's folder cannot share files with the
 environment (it links them), and a download. The CPU's packages were measured (1.1 GB), the others are estimates from
 the sizes of PyTorch's files."""
@@ -113,5 +116,7 @@ def check_installed(choice: str, version: str) -> None:
 
 
 def gigabytes(size: float) -> str:
-    """A size for people, in the unit that disks are sold and shown in by Blender's own preferences."""
-    return f"{size / GB:.1f} GB" if size >= GB / 10 else f"{max(size, 0) / 1024**2:.0f} MB"
+    """A size for people, the same for environments, downloads and models: decimal, as disks are sold."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{max(size / 1e6, 0.1):.1f} MB" if size > 0 else "0 MB"

@@ -9,15 +9,17 @@ that a folder of wheels needs. Whoever takes the way back says so at the end. Kn
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from . import setupbuild
 from .errors import UserError
-from .pythons import environment_python
+from .pythons import environment_python, probe
+from .setupbuild import gigabytes
 from .setuperrors import FINAL, NETWORK
-from .setupstep import Runner
+from .setupstep import Runner, size
 
 UV = "uv==0.13.8"
 
@@ -46,6 +48,27 @@ def uv_command(python: Path, *arguments: str, backend: str | None = None) -> lis
     return [*uv, *(["--torch-backend", backend] if backend else []), *arguments]
 
 
+def small_command(python: Path, torch: str) -> list[str]:
+    """pip's command line for PyTorch's small build, where the package index has the one with CUDA.
+
+    Args:
+        torch: its pin. It comes alone and by its build's own name: what it needs comes from the user's index with the
+            other packages, and an index that the user's settings add cannot put its large build in the place.
+    """
+    return pip_command(python, "--no-deps", "--index-url", setupbuild.CPU_INDEX, f"{torch}+cpu")
+
+
+def check_room(folder: Path, downloads: Path, need: int) -> None:
+    """Raises UserError("disk_full") where an environment and its downloads cannot grow to `need` bytes."""
+    missing = need - size(downloads) - size(folder) - shutil.disk_usage(folder).free
+    if missing > 0:
+        raise UserError(
+            "disk_full",
+            f"Setting up needs about {gigabytes(need)} of disk, of which {gigabytes(missing)} are missing.",
+            "Free some space, then press the button again.",
+        )
+
+
 def fetch(runner: Runner, requirements: Path, pinned: list[str], wheels: Path | None, build: str) -> list[str]:
     """Install the pinned packages. Blocks for minutes.
 
@@ -69,8 +92,13 @@ def fetch(runner: Runner, requirements: Path, pinned: list[str], wheels: Path | 
         why = "" if by_uv else "uv is missing"
         if by_uv:
             why = _tried(runner, uv_command(python, *torch, backend=backend), steps)
+        if why and backend == "cpu":
+            runner.log.note(f"PyTorch comes by pip from its own index: {why}")
+            why = _tried(runner, small_command(python, torch[0]), steps)
         if why:
             runner.log.note(f"PyTorch comes by pip: {why}")
+            if backend == "cpu":  # the package index's own build for Linux is the one with CUDA
+                check_room(runner.folder, runner.downloads, setupbuild.NEEDED_BYTES["cuda"])
             runner.run(pip_command(python, *torch), steps.line)
             if backend is not None:
                 notes.append("PyTorch came by pip from the package index, since its own index could not be used.")
@@ -125,22 +153,13 @@ def _from_wheels(runner: Runner, python: Path, requirements: Path, wheels: Path,
         if error.code != "package_missing":
             raise
         found = re.search(r"There is no (\S+) for", error.message)
+        version = ".".join(str(number) for number in probe(python))
         system = {"win32": "Windows", "darwin": "macOS"}.get(sys.platform, "Linux")
         raise UserError(
             "wheels_incomplete",
             f"The folder of wheels has no {found.group(1) if found else 'package'} that fits this computer.",
-            f"Fill it with pip download -r core/requirements.txt, under {system} and Python {_version(runner.folder)}.",
+            f"Fill it with pip download -r core/requirements.txt, under {system} and Python {version}.",
         ) from error
-
-
-def _version(folder: Path) -> str:
-    """The Python version of an environment, as its own file says."""
-    try:
-        text = (folder / "pyvenv.cfg").read_text(encoding="utf-8")
-    except OSError:
-        return "3"
-    found = re.search(r"^version\s*=\s*(\d+\.\d+)", text, re.M)
-    return found.group(1) if found else "3"
 
 
 class Steps:
@@ -159,14 +178,14 @@ class Steps:
         found = self._LINE.match(line.strip())
         if found is None:
             return
-        what, name, size = found.groups()
+        what, name, large = found.groups()
         name = re.split(r"[^\w.-]|-\d", Path(name).name)[0].replace("_", "-")
         if what in ("Collecting", "Processing"):
             self.fraction += (self.limit - self.fraction) * 0.06
             self.say(self.fraction, f"Fetching {name}")
         elif what == "Downloading":
             self.fraction += (self.limit - self.fraction) * 0.06
-            self.say(self.fraction, f"Downloading {name}" + (f" ({size})" if size else ""))
+            self.say(self.fraction, f"Downloading {name} ({large})" if large else f"Downloading {name}")
         else:
             self.fraction += (self.limit - self.fraction) * 0.4
             self.say(self.fraction, "Installing the packages (a few minutes)")

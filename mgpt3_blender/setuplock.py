@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from pathlib import Path
 
+TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
+"""How a system says that another has the lock; whatever else it says is that it cannot lock here at all."""
+
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(handle: int) -> None:
+    LOOKING = 0.1  # seconds: this system has no shared lock, so two who look are in each other's way for a moment
+
+    def _take(handle: int, shared: bool) -> None:
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _take(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    LOOKING = 0.0
+
+    def _take(handle: int, shared: bool) -> None:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 class Lock:
@@ -28,20 +36,12 @@ class Lock:
 
     def take(self, patience: float = 1.0) -> bool:
         """Whether it could be had within `patience` seconds (somebody may just be looking). Raises OSError."""
-        deadline = time.monotonic() + patience
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        while True:
-            try:
-                _take(handle)
-            except OSError:
-                if time.monotonic() < deadline:
-                    time.sleep(0.05)
-                    continue
-                os.close(handle)
-                return False
-            self._handle = handle
-            return True
+        if not _taken(handle, patience):
+            return False
+        self._handle = handle
+        return True
 
     def free(self) -> None:
         if self._handle >= 0:
@@ -53,10 +53,32 @@ def held(path: Path) -> bool:
     """Whether anybody has the lock now. Nothing is made where there is no file."""
     if not path.exists():
         return False
-    lock = Lock(path)
     try:
-        free = lock.take(0.0)
-    except OSError:  # a file of somebody else's, or a folder that cannot be read: the set-up itself will say so
+        handle = os.open(path, os.O_RDWR)
+        free = _taken(handle, LOOKING, shared=True)
+    except OSError:  # somebody else's file, or a place where nothing can be locked: the set-up itself will say so
         return False
-    lock.free()
+    if free:
+        os.close(handle)
     return not free
+
+
+def _taken(handle: int, patience: float, *, shared: bool = False) -> bool:
+    """Lock an open file; it is closed where that fails. Raises OSError where the system cannot lock it.
+
+    Args:
+        shared: as one of those who only look, and do not keep each other out.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            _take(handle, shared)
+        except OSError as error:
+            if error.errno in TAKEN and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            os.close(handle)
+            if error.errno in TAKEN:
+                return False
+            raise
+        return True

@@ -31,7 +31,13 @@ child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
 def watch():
     while os.read(0, 1):
         pass
-    if os.name == "nt":
+    if os.name == "nt":  # which has no groups of processes to kill: taskkill goes by who started whom
+        program = os.path.join(os.environ.get("SYSTEMROOT", "C:/Windows"), "System32", "taskkill.exe")
+        try:
+            subprocess.run([program, "/F", "/T", "/PID", str(child.pid)], stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=4)
+        except (OSError, subprocess.SubprocessError):
+            pass
         child.kill()
         os._exit(75)
     os.killpg(0, 9)
@@ -162,7 +168,8 @@ class _Growth:
             self.alive, self.size = now, size
             message = self.runner.message.split(": ")[0]
             if size - self.begun > 1 << 20:
-                self.runner.tell(self.runner.fraction, f"{message}: {gigabytes(size - self.begun)} so far")
+                note = f"{gigabytes(size - self.begun)} written so far"
+                self.runner.tell(self.runner.fraction, f"{message}: {note}")
         elif now - self.alive > SILENCE:
             raise UserError(
                 "setup_stalled",

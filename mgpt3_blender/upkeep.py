@@ -51,6 +51,10 @@ class View:
     checkpoint: Path | None = None  # the one that was to be converted last
     licence_needed: bool = False  # its licence was not accepted yet
 
+    def forget(self) -> None:
+        """Forget what was read of the Python in use: it is read anew, or another one is in use."""
+        self.missing, self.state, self.rebuild, self.disk = None, None, False, ""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -129,9 +133,9 @@ def reset(timeout: float = 2.0) -> None:
     if task is not None:
         task.stop.set()
         task.done.wait(timeout)
-    view.task, view.line, view.error, view.missing = None, "", None, None
+    view.task, view.line, view.error = None, "", None
     view.models, view.model, view.checkpoint, view.licence_needed = (), None, None, False
-    view.state, view.rebuild, view.disk = None, False, ""
+    view.forget()
 
 
 def say(about: str, line: str = "", error: UserError | None = None) -> None:

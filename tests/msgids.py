@@ -25,6 +25,8 @@ SHOWN = ("text", "heading", "placeholder", "title", "message", "confirm_text")
 """Arguments of layouts and dialogs that are shown."""
 FIRST = {"say": 0, "tip": 0, "poll_message_set": 0, "report": 1, "draw_text": 1, "tell": 0}
 """Which argument of a call is shown."""
+STEPS = ("say", "tell", "progress")
+"""Calls that say how far a task is: a fraction, and what is being done."""
 ERRORS = ("UserError", "RigError", "WorkerError", "MappingError")
 INSIDE = ("panels", "drawing", "menus", "keymap", "operators", "preferences", "generatepresets")
 """Files that draw, whose texts must all be translatable, by how their path in the package begins."""
@@ -89,6 +91,8 @@ def _shown(call: ast.Call) -> list[ast.expr]:
     found = [keyword.value for keyword in call.keywords if keyword.arg in SHOWN]
     if name in ERRORS:
         return found + call.args[1:3]
+    if name in STEPS and len(call.args) == 2:
+        found.append(call.args[1])
     if name in FIRST and len(call.args) > FIRST[name]:
         found.append(call.args[FIRST[name]])
     return found

@@ -13,6 +13,7 @@ from motions import walk
 from warm_worker import registered, tiny, worker  # noqa: F401
 
 from mgpt3_blender import ahead, compose, describe, describing, finding, generate, jobs
+from mgpt3_blender.errors import UserError
 from mgpt3_blender.mannequin import create_mannequin
 from mgpt3_blender.operators.running import TICK
 from mgpt3_blender.reading import read_action
@@ -280,9 +281,74 @@ def test_reading_the_actions_of_a_file_goes_on_where_it_was_broken_off(
     monkeypatch.setattr(jobs, "PIECE", 0.0)  # a frame a step
     run, steps = describing.Run(), 0
     while run._todo:
-        run._read_some(time.monotonic() + 100.0)
+        run._read_some(time.monotonic() + 1e-4)
         assert len(bpy.data.scenes) == 1
         steps += 1
     assert steps > 80
     assert [entry[1:] for entry in run._waiting] == [entry[1:] for entry in whole._waiting]
     assert [len(subject.parts) for subject in run._subjects] == [1, 1]
+
+    run = describing.Run()  # a step that has longer takes longer
+    run._read_some(time.monotonic() + 100.0)
+    assert not run._todo
+
+
+def test_an_action_changed_between_two_steps_is_read_from_its_start(
+    hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PIECE", 0.0)
+    action = apply_motion(hero, walk(2.0), scene=bpy.context.scene, name="Walk", start_frame=1.0).action
+    looks, key = [], finding.content_key
+    monkeypatch.setattr(finding, "content_key", lambda *about: looks.append(about) or key(*about))
+    run = describing.Run([action])
+    for _ in range(10):
+        run._read_some(time.monotonic() + 1e-4)
+    assert len(looks) == 1
+    for curve in curves_of(action):
+        for point in curve.keyframe_points:
+            point.co[1] *= 0.9
+        curve.update()
+    while run._todo:
+        run._read_some(time.monotonic() + 1e-4)
+    whole = describing.Run([action])
+    whole._read_some(time.monotonic() + 100.0)
+    assert [entry[1:] for entry in run._waiting] == [entry[1:] for entry in whole._waiting]
+    assert [part.key for part in run._subjects[0].parts] == [part.key for part in whole._subjects[0].parts]
+
+
+def test_where_no_window_waits_no_action_is_broken_off(hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PIECE", 0.0)
+    for seconds in (2.0, 3.0):
+        apply_motion(hero, walk(seconds), scene=bpy.context.scene, name="Walk", start_frame=1.0)
+    for action in bpy.data.actions:
+        action.use_fake_user = True
+    stages: list[object] = []
+    begin = describing.Stage.__enter__
+    monkeypatch.setattr(describing.Stage, "__enter__", lambda stage: begin(stages.append(stage) or stage))
+    run, step = describing.Run(), describing.Run.step
+    monkeypatch.setattr(describing.Run, "step", lambda run, seconds: step(run, 1e-4))  # less than an action takes
+    asked: list[int] = []
+
+    def cancelled() -> bool:  # which it is asked between actions
+        asked.append(len(run._todo))
+        return asked[-1] == 0
+
+    with pytest.raises(UserError, match="Cancelled"):
+        run.finish(cancelled=cancelled)
+    assert {1, 0} <= set(asked)
+    assert len(stages) == 2  # one for each action, and not one for each frame
+
+
+def test_what_was_seen_of_an_action_that_is_gone_is_not_kept(
+    hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PIECE", 0.0)
+    action = apply_motion(hero, walk(2.0), scene=bpy.context.scene, name="Walk", start_frame=1.0).action
+    run = describing.Run([action])
+    while not run._begun:
+        run._read_some(time.monotonic() + 1e-4)
+    bpy.data.actions.remove(action)
+    while run._todo:
+        run._read_some(time.monotonic() + 1.0)
+    assert not run._begun
+    assert not run._subjects

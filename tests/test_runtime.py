@@ -183,7 +183,7 @@ def test_a_full_disk_is_seen_before_anything_is_fetched(
     with pytest.raises(UserError) as caught:
         set_up(tmp_path / "environment", requirements, tmp_path, online=True, build="cpu")
     assert caught.value.code == "disk_full"
-    assert "1073741824.0 GB" in caught.value.message
+    assert "1152921504.6 GB" in caught.value.message
 
 
 def test_pythons_that_do_not_fit_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

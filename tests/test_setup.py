@@ -5,6 +5,7 @@ Each runs pip (and uv, where the index has it) for real, on wheels of a few byte
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,14 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from packageindex import HOST, Index
 from tinywheels import make_wheel
 
-from mgpt3_blender import runtime, setupbuild, setupfetch
+from mgpt3_blender import runtime, setupbuild, setupfetch, setuplock, setupstep
+from mgpt3_blender.child import LogFile
 from mgpt3_blender.errors import UserError
 from mgpt3_blender.pythons import candidates, environment_python
 
@@ -122,6 +124,24 @@ def test_a_folder_of_wheels_that_lacks_one(place: Place) -> None:
     assert place.state() == "interrupted"
 
 
+@posix
+def test_which_python_a_folder_of_wheels_is_to_fit_is_asked_of_itself(place: Place) -> None:
+    """Not of the environment's own file, which another tool may have written, or nobody."""
+    (place.folder / "bin").mkdir(parents=True)
+    (place.folder / "bin" / "python").symlink_to(sys.executable)
+
+    class Lacking(setupstep.Runner):
+        def run(self, command: Sequence[str], heard: object = None) -> None:
+            raise UserError("package_missing", "There is no tiny-wheel for this computer and this Python.")
+
+    log = LogFile(place.base / "setup.log")
+    runner = Lacking(Path(sys.executable), place.folder, place.base, log, lambda: False, lambda *words: None)
+    with pytest.raises(UserError) as caught:
+        setupfetch.fetch(runner, place.requirements, [], place.base, "cpu")
+    assert caught.value.code == "wheels_incomplete"
+    assert f"Python {sys.version_info[0]}.{sys.version_info[1]}." in caught.value.remedy
+
+
 def test_no_network(place: Place) -> None:
     nowhere = {"PIP_INDEX_URL": f"https://{HOST}/simple", "PIP_RETRIES": "1", "PATH": os.environ["PATH"]}
     end = place.run(nowhere, online=True)[-1]
@@ -186,6 +206,57 @@ def test_a_proxy_that_refuses(place: Place, tmp_path: Path) -> None:
     assert "swordfish" not in place.log() + json.dumps(end)
 
 
+# -- PyTorch by pip ----------------------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("reached", [True, False])
+def test_pip_fetches_the_small_build_too(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: bool
+) -> None:
+    """The package index has no uv, and its torch is the large one; PyTorch's has the small one and nothing else."""
+    place.requirements.write_text("torch==2.13.0\n", encoding="utf-8")
+    large = make_wheel(tmp_path / "index", "torch", "2.13.0", requires=["tiny-wheel"])
+    tiny = make_wheel(tmp_path / "index", "tiny-wheel")
+    small = make_wheel(tmp_path / "small", "torch", "2.13.0+cpu", requires=["tiny-wheel"])
+    monkeypatch.setattr(setupbuild, "backend", lambda choice: "cpu")
+    monkeypatch.setitem(setupbuild.NEEDED_BYTES, "cpu", 1)
+
+    def fetch() -> str:
+        return runtime.set_up(
+            place.folder,
+            place.requirements,
+            verify=lambda python, stop: "It works",
+            pythons=[Path(sys.executable)],
+            online=True,
+            build="cpu",
+            log=place.base / "setup.log",
+        )
+
+    with Index(tmp_path / "index") as index, Index(tmp_path / "small") as own:
+        for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+            monkeypatch.delenv(name)
+        for name, value in {**index.settings(), "PIP_CONFIG_FILE": os.devnull}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"http://{index.place}/simple")  # of a studio: it has the large one
+        monkeypatch.setattr(setupbuild, "CPU_INDEX", f"http://{own.place}/simple")
+        if reached:
+            monkeypatch.setitem(setupbuild.NEEDED_BYTES, "cuda", 1 << 60)  # for which there is no room
+            assert "by pip from the package index" not in fetch()
+            assert (own.fetched, index.fetched) == ([small.name], [tiny.name])
+            return
+        own.refuses = True
+        monkeypatch.setitem(setupbuild.NEEDED_BYTES, "cuda", 1 << 60)
+        with pytest.raises(UserError) as caught:
+            fetch()
+        assert caught.value.code == "disk_full"
+        assert "1152921504.6 GB" in caught.value.message
+        assert (own.fetched, index.fetched) == ([], [])
+        monkeypatch.setitem(setupbuild.NEEDED_BYTES, "cuda", 1)
+        assert "PyTorch came by pip from the package index" in fetch()
+        assert sorted(index.fetched) == [tiny.name, large.name]
+
+
 # -- disks -------------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +316,76 @@ def of_folder(folder: Path) -> list[int]:
         if str(folder).encode() in words:
             found.append(int(entry.name))
     return found
+
+
+def test_those_who_look_at_the_lock_do_not_see_each_other(tmp_path: Path) -> None:
+    lock = setuplock.Lock(tmp_path / "lock")
+    assert not setuplock.held(lock.path)
+    assert lock.take()
+    assert setuplock.held(lock.path)
+    lock.free()
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.extend(setuplock.held(lock.path) for _ in range(3000))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count(True) == 0
+    assert lock.take()
+    lock.free()
+
+
+@posix
+def test_a_place_where_nothing_can_be_locked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's folder without a service for locks."""
+    runtime.lock_path(place.folder).touch()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(setuplock, "_take", refuse)
+    handles = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    started = time.monotonic()
+    assert not setuplock.held(runtime.lock_path(place.folder))
+    assert place.state() == "missing"  # not "working", for ever
+    with pytest.raises(UserError) as caught:
+        runtime.remove(place.folder)
+    assert caught.value.code == "setup_failed"
+    assert os.strerror(errno.ENOLCK) in caught.value.message
+    assert time.monotonic() - started < 0.5  # there is nothing to wait for
+    assert handles == (len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0)
+
+
+GUARD_OF_WINDOWS = "import os, subprocess\nos.name = 'nt'\n" + setupstep._GUARD
+
+
+@posix
+def test_on_windows_all_that_a_step_started_is_ended_with_it(tmp_path: Path) -> None:
+    """Its guard, with a taskkill that only writes down what it is told."""
+    program = tmp_path / "System32" / "taskkill.exe"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" > "$SYSTEMROOT/told"\n', encoding="utf-8")
+    for there in (True, False):
+        program.chmod(0o755 if there else 0o644)
+        command = [sys.executable, "-I", "-c", GUARD_OF_WINDOWS, "/bin/sh", "-c", "echo $$; exec sleep 60"]
+        environment = {"SYSTEMROOT": str(tmp_path)}
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        assert guard.stdin is not None
+        assert guard.stdout is not None
+        child = int(guard.stdout.readline())
+        guard.stdin.close()
+        assert guard.wait(10) in (75, 128 + signal.SIGKILL)
+        guard.stdout.close()
+        if there:
+            assert (tmp_path / "told").read_text(encoding="utf-8").split() == ["/F", "/T", "/PID", str(child)]
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not Path(f"/proc/{child}").exists()
 
 
 @posix

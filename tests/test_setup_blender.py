@@ -18,7 +18,7 @@ from recorder import Recorder
 from tinywheels import make_wheel
 
 import mgpt3_blender
-from mgpt3_blender import panels, preferences, runtime, setupbuild, upkeep
+from mgpt3_blender import drawing, i18n, panels, panels_setup, preferences, runtime, setupbuild, upkeep
 from mgpt3_blender.errors import UserError
 from mgpt3_blender.operators import setup
 from mgpt3_blender.setuplock import Lock
@@ -101,7 +101,7 @@ def test_one_button_does_what_is_next(chosen: bpy.types.AddonPreferences, wheels
     assert "Takes up to " in " ".join(shown()[0].texts)
     chosen.wheels = str(wheels)
     assert bpy.ops.mgpt3.setup() == {"FINISHED"}
-    assert re.match(r"Ready: MotionGPT3 compact on \S+.* \(torch 2[\w.+]+\), \d+ MB on disk\.", upkeep.view.line)
+    assert re.match(r"Ready: MotionGPT3 compact on \S+.* \(torch 2[\w.+]+\), \d+\.\d MB on disk\.", upkeep.view.line)
     assert offers("mgpt3.check", "Check")
     assert upkeep.view.state.size > 1e6
     preferences.python()
@@ -155,12 +155,33 @@ def test_the_button_goes_by_the_state(chosen: bpy.types.AddonPreferences, tmp_pa
     assert offers("mgpt3.setup_cancel", "Stop")
     upkeep.view.task = None
 
+    assert upkeep.view.disk
     chosen.source = "EXISTING"  # there is nothing to press before one is chosen
+    assert not upkeep.view.disk
     tab, below = shown()
     assert "mgpt3.check" not in below.operators + tab.operators
     assert "mgpt3.open_preferences" in tab.operators
     chosen.existing_python = str(tmp_path / "nowhere")
     assert upkeep.view.missing.code == "python_missing"
+
+
+def test_how_far_it_is_reads_the_same_in_both_places_and_in_german(
+    chosen: bpy.types.AddonPreferences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = {key: value for part in i18n.catalogues()["de"].values() for key, value in part.items()}
+    monkeypatch.setattr(i18n, "_found", lambda look_up, words: held.get(words, words))
+    for message, german in (
+        ("Looking for a Python", "Ein Python wird gesucht"),
+        ("Downloading torch (180.5 MB)", "torch (180.5 MB) wird heruntergeladen"),
+        ("Downloading torch: 1.2 GB written so far", "torch wird heruntergeladen: bisher 1.2 GB geschrieben"),
+        ("Installing the packages (a few minutes)", "Die Pakete werden installiert (einige Minuten)"),
+    ):
+        for draw, about in ((panels_setup.draw_setup, upkeep.SETUP), (drawing.draw_task, upkeep.MODELS)):
+            upkeep.view.task = upkeep.Task("Title", about, 0.5, message)
+            drawn = Labels()
+            draw(drawn)
+            assert f"Title: {german}" in drawn.texts
+    upkeep.view.task = None
 
 
 def test_in_a_window_it_works_beside_it_and_can_be_stopped(chosen: bpy.types.AddonPreferences, wheels: Path) -> None:
