@@ -17,9 +17,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,13 +201,14 @@ def imports_bpy(file: Path) -> bool:
 
 def command_test(options: argparse.Namespace) -> int:
     import window_run
-    from testrun import RUNNING, Outcome, closing, kill, run_apart, run_check, run_pytest
+    from testrun import Outcome, closing, parts, run_check, run_parts
 
     core = core_environment().ensure()
-    environment = {"OMP_NUM_THREADS": "1", **child_environment(core)}  # two environments at a time, on two cores
+    environment = {"OMP_NUM_THREADS": "1", **child_environment(core)}  # two processes at a time, on two cores
     if options.window:
         return window_run.run(options.blender, options.out, core, environment, options.pytest)
-    blenders = {series: blender_environment(series).ensure() for series in (BLENDERS if options.all else ["4.5"])}
+    series = BLENDERS if options.all else ["4.5"]
+    blenders = {f"Blender {name}": blender_environment(name).ensure() for name in series}
     outcomes: list[Outcome] = []
     if not options.pytest:
         typed = [str(file) for file in sorted((ROOT / "mgpt3_blender").rglob("*.py")) if not imports_bpy(file)]
@@ -215,19 +216,12 @@ def command_test(options: argparse.Namespace) -> int:
         outcomes.append(run_check("ruff format", [str(core), "-m", "ruff", "format", "--check", "."]))
         outcomes.append(run_check("mypy", [str(core), "-m", "mypy", "build.py", "core", *typed]))
     files = [file for file in sorted((ROOT / "tests").glob("test_*.py")) if imports_bpy(file)]
-    # Side by side: a Blender under test keeps one core of a processor busy, and so do the core's tests.
-    with ThreadPoolExecutor(1) as pool:
-        core_tests = pool.submit(run_pytest, "core", core, environment, options.pytest, beside=True)
-        try:
-            apart = [
-                run_apart(f"Blender {series}", python, environment, files, options.pytest)
-                for series, python in blenders.items()
-            ]
-        except KeyboardInterrupt:
-            for process in list(RUNNING):
-                kill(process)
-            raise
-    outcomes += [core_tests.result(), *apart]
+    queue = parts(core, blenders, files, options.pytest)
+    with tempfile.TemporaryDirectory(prefix="mgpt3-tests-", ignore_cleanup_errors=True) as run:
+        # Made once for all processes: what torch is compiled to, and the tests' models (tests/tiny_model.py).
+        environment |= {"MGPT3_TEST_RUN": run, "PYTHONPYCACHEPREFIX": str(Path(run) / "bytecode")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        outcomes += run_parts(queue, environment, first=not {"-x", "--exitfirst"}.isdisjoint(options.pytest))
     return closing(outcomes)
 
 

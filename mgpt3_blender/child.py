@@ -35,7 +35,8 @@ def child_environment(base: Mapping[str, str], cache: Path | None = None, *, onl
 
     Args:
         base: usually os.environ.
-        cache: where compiled bytecode goes, so that the add-on's own folder is never written to.
+        cache: where compiled bytecode goes, so that the add-on's own folder is never written to. It is written to even
+            where `base` forbids bytecode, as containers do: without it torch is compiled at each start, for seconds.
         online: it may ask the network for models: the user pressed a button for that.
     """
     env = {key: value for key, value in base.items() if key.upper() not in _UNWANTED}
@@ -48,7 +49,8 @@ def child_environment(base: Mapping[str, str], cache: Path | None = None, *, onl
         TOKENIZERS_PARALLELISM="false",
     )
     if cache is not None:
-        env["PYTHONPYCACHEPREFIX"] = str(cache)
+        env["PYTHONPYCACHEPREFIX"] = env.get("PYTHONPYCACHEPREFIX") or str(cache)  # whoever set one knows why
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -143,3 +146,80 @@ def test_a_hanging_run_is_ended_at_its_limit(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
     assert testrun.run_limited(command, 0.01, {}) is None
     assert testrun.run_limited([sys.executable, "-c", "raise SystemExit(3)"], 1, {}) == 3
+
+
+def test_named_files_run_together_where_they_belong_and_all_others_apart(tmp_path: Path) -> None:
+    files = [build.ROOT / "tests" / f"test_{name}.py" for name in ("action", "pauses", "addon")]
+    core, blenders = tmp_path / "core", {"Blender 4.5": tmp_path / "4.5", "Blender 5.0": tmp_path / "5.0"}
+
+    def queue(*arguments: str) -> list[tuple[str, str]]:
+        return [(part.environment, part.file) for part in testrun.parts(core, blenders, files, list(arguments))]
+
+    apart = [(name, file) for file in ("pauses", "addon", "action") for name in blenders]  # the long one first
+    everything = [("core", ""), *((name, f"test_{file}.py") for name, file in apart)]
+    assert queue() == queue("-k", "core") == queue("-x", "-k", "tests/nothing.py") == everything
+    assert testrun.parts(core, blenders, files, ["-x"])[1].arguments == ["-x", "tests/test_pauses.py"]
+    assert queue("tests/test_build.py::test_x") == [("core", "")]
+    assert queue("-x", "tests/test_action.py", "tests/test_addon.py") == [(name, "") for name in blenders]
+    assert (
+        queue("tests") == queue("tests/test_build.py", "tests/test_action.py") == [("core", ""), *queue(str(files[0]))]
+    )
+
+
+def suite(folder: Path, **bodies: str) -> list[testrun.Part]:
+    """Test files of one line each, to be run by this Python in the environments "a" and "b" by turns."""
+    found = []
+    for number, (name, body) in enumerate(bodies.items()):
+        file = folder / f"test_{name}.py"
+        file.write_text(f"import time\ndef test_it():\n    {body}\n", encoding="utf-8")
+        words = ["-q", "-p", "no:cacheprovider", f"--rootdir={folder}", str(file)]
+        found.append(testrun.Part("ab"[number % 2], Path(sys.executable), words, file.name))
+    return found
+
+
+def test_parts_run_side_by_side_and_are_summed_by_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meet = "__import__('pathlib').Path({mine!r}).touch(); until = time.monotonic() + 60\n    while not __import__"
+    meet += "('pathlib').Path({other!r}).exists(): assert time.monotonic() < until; time.sleep(0.01)"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    bodies = {"one": meet.format(mine=one, other=two), "two": meet.format(mine=two, other=one), "bad": "assert 0"}
+    rows = testrun.run_parts(suite(tmp_path, **bodies), dict(os.environ))
+    assert [(row.name, row.passed, row.failed) for row in rows] == [("a", 1, 1), ("b", 1, 0)]
+    assert testrun.closing(rows) == 1
+    assert "2 passed, 1 failed, 0 skipped" in capsys.readouterr().out
+
+
+def test_after_a_failure_none_is_begun_where_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testrun, "LANES", 1)
+    queue = suite(tmp_path, bad="assert 0", good="pass")
+    stopped = testrun.run_parts(queue, dict(os.environ), first=True)
+    assert [(row.passed, row.failed, row.note) for row in stopped] == [(0, 1, ""), (0, 0, "not all of it was run")]
+    assert [(row.passed, row.failed) for row in testrun.run_parts(queue, dict(os.environ))] == [(0, 1), (1, 0)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interruption_ends_everything_under_way(tmp_path: Path) -> None:
+    body = "open({!r}, 'w').write(str(__import__('os').getpid())); time.sleep(60)"
+    notes = [tmp_path / name for name in ("one", "two")]
+    suite(tmp_path, **{note.name: body.format(str(note)) for note in notes})
+    code = (
+        "import os, sys, testrun; from pathlib import Path\n"
+        "words = ['-p', 'no:cacheprovider', '--rootdir=' + sys.argv[1]]\n"
+        "files = [os.path.join(sys.argv[1], f'test_{n}.py') for n in ('one', 'two', 'one')]\n"
+        "queue = [testrun.Part('a', Path(sys.executable), [*words, f], 'x') for f in files]\n"
+        "testrun.run_parts(queue, dict(os.environ))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(testrun.__file__).parent)}
+    started = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=env, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not all(note.exists() and note.read_text() for note in notes):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    assert started.wait(30) != 0
+    for note in notes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(note.read_text()), 0)

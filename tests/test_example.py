@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
+import re
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
+import zstandard
 from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
 from mgpt3_blender import action, results
@@ -55,12 +58,42 @@ def test_it_fills_and_generates(tiny: Path) -> None:  # noqa: F811
     assert bpy.ops.mgpt3.generate() == {"FINISHED"}
 
 
+FOLDERS = (rb"/home/", rb"/root/", rb"/Users/", rb"\\Users\\")
+
+
+def saved(path: Path) -> bytes:
+    """The open file, as a copy without compression."""
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=False, relative_remap=False)
+    return path.read_bytes()
+
+
+def named(data: bytes, patterns: tuple[bytes, ...]) -> dict[bytes, int]:
+    """How often each pattern stands in a file."""
+    return {pattern: len(re.findall(pattern, data)) for pattern in patterns}
+
+
 def test_nobody_is_named_in_it(tmp_path: Path) -> None:
-    """Saved again without compression it holds no folder but those Blender itself writes."""
+    """As it lies in docs/ it holds no folder of a user's; saved again it holds none of who did that but those that
+    Blender itself writes into an empty file."""
     for screen in bpy.data.screens:
         for space in (space for area in screen.areas for space in area.spaces if space.type == "FILE_BROWSER"):
             assert space.params is None or space.params.directory == b"//"
     for text in bpy.data.texts:
         assert not text.filepath
-    raw = EXAMPLE.read_bytes()
-    assert raw[:4] == b"\x28\xb5\x2f\xfd"  # Zstandard: what is inside is read by the Blender above, not as bytes
+    with (
+        EXAMPLE.open("rb") as file,
+        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as reader,
+    ):
+        raw = reader.read()
+    assert b"MotionGPT3: an example" in raw  # all of it was unpacked
+    assert set(named(raw, FOLDERS).values()) == {0}
+    user = re.escape(getpass.getuser().encode())  # as a part of a path or a text of its own: "root" is a word, too
+    mine = (*FOLDERS, re.escape(str(Path.home()).encode()), rb"(?<![^/\\\0 ])" + user + rb"(?![^/\\\0 ])")
+    data = saved(tmp_path / "copy.blend")
+    assert b"MotionGPT3: an example" in data
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    empty = named(saved(tmp_path / "copy.blend"), mine)
+    assert [(mark, count) for mark, count in named(data, mine).items() if count > empty[mark]] == []
+    bpy.context.scene["control"] = f"{Path.home()}/x /root/ /home/ /Users/ \\Users\\ {getpass.getuser()}"
+    told = named(saved(tmp_path / "copy.blend"), mine)
+    assert [mark for mark in mine if told[mark] <= empty[mark]] == []  # each would be found

@@ -35,12 +35,23 @@ def worker(core_python: Path) -> Iterator[None]:
     jobs.stop_worker()
 
 
+@pytest.fixture(scope="module")
+def worker_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' own core writes its log and bytecode."""
+    return tmp_path_factory.mktemp("worker")
+
+
 @pytest.fixture(autouse=True)
-def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user folder without what other tests found out, for the background Blenders, too."""
+def user(tmp_path: Path, worker_files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user folder without what other tests found out, for the background Blenders, too.
+
+    The tests' own core does not start anew for it: what it finds out it does not keep.
+    """
     folder = tmp_path / "user"
     monkeypatch.setenv("BLENDER_USER_RESOURCES", str(folder))
     monkeypatch.setattr(preferences, "user_folder", lambda: _made(folder / "datafiles" / "mgpt3_blender"))
+    usual, files = preferences.launch, {"log": worker_files / "worker.log", "cache": worker_files / "bytecode"}
+    monkeypatch.setattr(preferences, "launch", lambda: replace(usual(), **files))
     return folder
 
 

@@ -214,8 +214,10 @@ def test_broken_models_are_clear_errors(start: Callable[..., Worker], core_pytho
 
 
 def test_unicode_prompt_and_a_folder_with_spaces_and_foreign_letters(
-    start: Callable[..., Worker], core_python: Path, model: Path, tmp_path: Path
+    start: Callable[..., Worker], core_python: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"):  # bytecode goes where it goes for a user
+        monkeypatch.delenv(name, raising=False)
     home = tmp_path / "Zoë's añ folder 動き"
     shutil.copytree(ROOT / "core", home / "core", ignore=shutil.ignore_patterns("weights", "__pycache__"))
     there = shutil.copytree(model, home / "modèle")
@@ -224,6 +226,7 @@ def test_unicode_prompt_and_a_folder_with_spaces_and_foreign_letters(
     reply = worker.wait(worker.request("generate", {**QUICK, "prompt": prompt}))
     assert reply["prompt"] == prompt
     assert reply["model"]["path"] == str(there)
+    assert list((home / "cache").rglob("protocol.*.pyc"))
     assert not list((home / "core").rglob("__pycache__"))  # the add-on's own folder is not written to
 
 
@@ -343,6 +346,15 @@ def test_blenders_python_is_kept_out_of_the_childs_environment(tmp_path: Path) -
     assert env["PATH"] == "/bin"
     assert (env["PYTHONUTF8"], env["HF_HUB_OFFLINE"], env["TRANSFORMERS_OFFLINE"]) == ("1", "1", "1")
     assert env["PYTHONPYCACHEPREFIX"] == str(tmp_path)
+
+
+def test_bytecode_is_kept_where_a_container_forbids_it_and_where_a_user_put_it(tmp_path: Path) -> None:
+    forbidden = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": ""}
+    assert child.child_environment(forbidden)["PYTHONDONTWRITEBYTECODE"] == "1"  # there is no folder of ours for it
+    env = child.child_environment(forbidden, tmp_path)
+    assert "PYTHONDONTWRITEBYTECODE" not in env
+    assert env["PYTHONPYCACHEPREFIX"] == str(tmp_path)
+    assert child.child_environment({"PYTHONPYCACHEPREFIX": "/own"}, tmp_path)["PYTHONPYCACHEPREFIX"] == "/own"
 
 
 @pytest.mark.parametrize(

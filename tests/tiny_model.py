@@ -1,9 +1,16 @@
-"""A random model of a few thousand weights, made by the core's own Python: real files, real speed, no training."""
+"""A random model of a few thousand weights, made by the core's own Python: real files, real speed, no training.
+
+`build.py test` names a folder of its run in MGPT3_TEST_RUN: what was made once in a run is copied after that.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +50,7 @@ torch.save(made.lightning(state), folder / "motiongpt3.ckpt")
 
 def make_tiny_model(folder: Path, python: Path) -> Path:
     """Write a model folder. `python` is one that has torch."""
-    _run(CODE, folder, python)
+    _make(CODE, folder, python)
     return folder
 
 
@@ -53,8 +60,23 @@ def make_tiny_checkpoint(folder: Path, python: Path, tokenizer: str = "small") -
     Args:
         tokenizer: "gpt2" for one of GPT-2's size and words.
     """
-    _run(CHECKPOINT, folder, python, tokenizer)
+    _make(CHECKPOINT, folder, python, tokenizer)
     return folder / "motiongpt3.ckpt"
+
+
+def _make(code: str, folder: Path, python: Path, *arguments: str) -> None:
+    """Have `code` fill a folder, or copy what it filled another one with in this run of build.py."""
+    run = os.environ.get("MGPT3_TEST_RUN")
+    if not run:
+        _run(code, folder, python, *arguments)
+        return
+    made = Path(run) / f"made-{hashlib.sha256(repr((code, arguments)).encode()).hexdigest()[:16]}"
+    if not made.exists():
+        with tempfile.TemporaryDirectory(dir=run) as unique:  # two test processes may be making it
+            _run(code, Path(unique) / "folder", python, *arguments)
+            with contextlib.suppress(OSError):  # the other one was faster
+                (Path(unique) / "folder").replace(made)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 def _run(code: str, folder: Path, python: Path, *arguments: str) -> None:

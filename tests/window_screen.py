@@ -226,15 +226,6 @@ class Screen:
         self._do("mousemove", x - 5, y, "sleep", "0.15", "mousemove", x, y)
         self.settle()
 
-    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
-        self.point(start)
-        middle = (start[0] + end[0]) // 2, (start[1] + end[1]) // 2
-        self._do(
-            "mousedown", 1, "sleep", "0.2", "mousemove", *middle, "sleep", "0.2", "mousemove", *end, "sleep", "0.2"
-        )
-        self._do("mouseup", 1)
-        self.settle()
-
     def key(self, *keys: str, times: int = 1) -> None:
         """Press keys one after the other, each as xdotool names it: "ctrl+z", "Escape"."""
         for name in keys:
