@@ -206,7 +206,8 @@ def test_an_interruption_ends_everything_under_way(tmp_path: Path) -> None:
     notes = [tmp_path / name for name in ("one", "two")]
     suite(tmp_path, **{note.name: body.format(str(note)) for note in notes})
     code = (
-        "import os, sys, testrun; from pathlib import Path\n"
+        "import os, signal, sys, testrun; from pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a run in the background ignores
         "words = ['-p', 'no:cacheprovider', '--rootdir=' + sys.argv[1]]\n"
         "files = [os.path.join(sys.argv[1], f'test_{n}.py') for n in ('one', 'two', 'one')]\n"
         "queue = [testrun.Part('a', Path(sys.executable), [*words, f], 'x') for f in files]\n"
