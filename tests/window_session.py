@@ -100,13 +100,13 @@ class Session:
 
     @contextlib.contextmanager
     def slowed(self) -> Iterator[None]:
-        """Meanwhile the worker gets a tenth of the time, as on a slower computer: its progress can be watched."""
+        """Meanwhile the worker gets a thirtieth of the time, as on a slow computer: its progress can be watched."""
         over = threading.Event()
 
         def hold() -> None:
             while not over.is_set():
                 with self.held():
-                    over.wait(0.1)
+                    over.wait(0.3)
                 time.sleep(0.01)
 
         thread = threading.Thread(target=hold, daemon=True)
