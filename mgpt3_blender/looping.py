@@ -18,6 +18,7 @@ from . import action as actions
 from .errors import UserError
 from .extend import own_action
 from .generate import Outcome, action_name, check_applicable
+from .rig.channels import CHANNELS
 from .rig.options import DEFAULT, IK, Options
 
 LEAST_SECONDS = 0.7
@@ -154,7 +155,7 @@ def _carry_over(made: bpy.types.Action, armature: bpy.types.Object, others: list
     curves = []
     for curve in others:
         bone = _bone_of(curve.path)
-        transform = curve.path.rpartition(".")[2] in _TRANSFORMS and ".constraints[" not in curve.path
+        transform = curve.path.rpartition(".")[2] in CHANNELS and ".constraints[" not in curve.path
         if (curve.path, curve.index) in own or (transform and bone in keyed and curve.path in written):
             continue
         if transform and bone == "":
@@ -184,9 +185,6 @@ def _above(armature: bpy.types.Object, bones: set[str]) -> set[str]:
         ask += holders - found
         found |= holders
     return found
-
-
-_TRANSFORMS = {"location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale"}
 
 
 def _bone_of(path: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
 import numpy as np
+import rigs
 
 from mgpt3_blender import action, action_splice, keyshape
 from mgpt3_blender.rig.apply import apply_motion
@@ -13,6 +15,15 @@ from mgpt3_blender.rig.mapping import map_armature
 from mgpt3_blender.rig.options import Options
 from mgpt3_blender.rig.poses import read_poses
 from mgpt3_blender.rig.splice import SpliceResult, splice
+
+MAKERS: dict[str, tuple[Callable[[], Any], str]] = {
+    "mannequin": (rigs.mannequin, "FK"),
+    "mixamo": (rigs.mixamo, "FK"),  # scaled by 0.01, Y up inside
+    "rigify fk": (rigs.rigify, "FK"),
+    "rigify ik": (rigs.rigify, "IK"),
+    "euler": (rigs.cmu, "FK"),
+}
+"""Characters by name: how each is made, and whether its limbs are keyed on FK or IK controls."""
 
 Curves = dict[tuple[str, int], keyshape.Table]
 

@@ -13,13 +13,16 @@ import numpy as np
 
 from .bridge import matrices
 from .keys import _escaped as escaped
-from .poses import visited
+from .poses import TRANSFORMS, visited
 
-CHANNELS = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
+CHANNELS = tuple(name for name, _ in TRANSFORMS)
 _ROTATIONS = {"QUATERNION": ("rotation_quaternion", 4), "AXIS_ANGLE": ("rotation_axis_angle", 4)}
 
 Curves = dict[tuple[str, int], bpy.types.FCurve]
 """By data path and index."""
+
+Keyed = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+"""Rotations, bone -> (T, 3, 3), and locations, bone -> (T, 3)."""
 
 
 def posed(
@@ -27,17 +30,18 @@ def posed(
     scene: bpy.types.Scene,
     action: bpy.types.Action,
     curves: Curves,
-    names: Sequence[str],
+    keyed: Keyed,
     times: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """How bones are posed at scene frames (T,): bone -> (T, 4, 4) as Blender's matrix_basis, and the armature's
     (T, 4, 4) in the world. To be used within `held`: where other things than the action count, frames are set.
 
     Args:
-        curves: of the action.
+        curves: of the action. keyed: what they say of the bones at these frames.
     """
+    rotations, locations = keyed
+    names = list(rotations)
     if moved_by_curves_alone(armature, action, curves, names):
-        rotations, locations = keyed(armature, curves, names, times)
         basis = {}
         for name in names:
             size = evaluated(armature.pose.bones[name], "scale", 3, curves, times)
@@ -83,10 +87,8 @@ def moved_by_curves_alone(
     return not any(moves(driver.data_path) for driver in data.drivers)
 
 
-def keyed(
-    armature: bpy.types.Object, curves: Curves, names: Sequence[str], times: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The user's channels at some frames: rotations and locations of bones."""
+def read_keyed(armature: bpy.types.Object, curves: Curves, names: Sequence[str], times: np.ndarray) -> Keyed:
+    """The user's channels at scene frames (T,)."""
     rotations, locations = {}, {}
     for name in names:
         bone = armature.pose.bones[name]

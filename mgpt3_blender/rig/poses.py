@@ -20,8 +20,9 @@ from .rest import read_rig
 from .skeleton22 import INDEX, JOINTS
 from .space import Space, at_rest, stage_of
 
-_TRANSFORMS = (("location", 3), ("rotation_quaternion", 4), ("rotation_euler", 3), ("rotation_axis_angle", 4),
+TRANSFORMS = (("location", 3), ("rotation_quaternion", 4), ("rotation_euler", 3), ("rotation_axis_angle", 4),
                ("scale", 3))  # fmt: skip
+"""A pose bone\'s channels, and how many numbers each has."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def held(armature: bpy.types.Object, scene: bpy.types.Scene) -> Iterator[None]:
     finally:
         scene.frame_set(frame, subframe=subframe)
         changed = False
-        for (name, _), old, new in zip(_TRANSFORMS, before, _transforms(armature), strict=True):
+        for (name, _), old, new in zip(TRANSFORMS, before, _transforms(armature), strict=True):
             if not np.array_equal(old, new):
                 armature.pose.bones.foreach_set(name, old)
                 changed = True
@@ -136,7 +137,7 @@ def held(armature: bpy.types.Object, scene: bpy.types.Scene) -> Iterator[None]:
 def _transforms(armature: bpy.types.Object) -> list[np.ndarray]:
     bones = armature.pose.bones
     out = []
-    for name, size in _TRANSFORMS:
+    for name, size in TRANSFORMS:
         values = np.empty(len(bones) * size, np.float32)
         bones.foreach_get(name, values)
         out.append(values)

@@ -102,9 +102,9 @@ def splice(
         charge = in_charge(armature, mapping)
         rig, with_controls = _read(armature, mapping, charge)
         names = list(dict.fromkeys(bone.name for bone in (*rig.bones, *with_controls.bones)))
-        basis, world = channels.posed(armature, scene, action, curves, names, times)
+        keyed = channels.read_keyed(armature, curves, names, times)
+        basis, world = channels.posed(armature, scene, action, curves, keyed, times)
         carried = np.linalg.inv(world) @ space.matrix
-        keyed = channels.keyed(armature, curves, names, times)
     fixed = posed_at(rig, basis)
     moving = Moving(
         fixed,
