@@ -42,6 +42,7 @@ EXAMPLES = """examples:
   python3.11 build.py example               docs/example.blend anew, the file to try things with
   python3.11 build.py docs                  docs/troubleshooting.md anew, from the messages in the code
   python3.11 build.py measure speed --json speed.json
+  python3.11 build.py measure pauses        how long the window is held up, and what else has a bound in the tests
   python3.11 build.py measure parity DIR    DIR: recorded outputs of the official code
   python3.11 build.py measure sampling BUNDLE.npz   what fewer sampling steps cost
   python3.11 build.py measure model --model compact --data BUNDLE.npz ...   all figures; --help after it for more
@@ -363,10 +364,39 @@ def command_measure(options: argparse.Namespace) -> int:
         code = in_blender("mgpt3_blender.measure", ["speed", *into])
         beside = target.with_name(f"{target.stem}_core.json") if target else None
         return max(code, in_core(["speed", *([f"--json={beside}"] if beside else [])]))
+    if what == "pauses":
+        return measure_pauses(target)
     if not places:
         needed = "the folder of the recordings: DIR" if what == "parity" else "joint bundles: NAME_joints.npz"
         parser().error(f"measure {what} needs {needed}")
     return in_core([what, *(["--data"] if what == "sampling" else []), *places, *into])
+
+
+def measure_pauses(target: Path | None) -> int:
+    """How long the window is held up, and what else must be quick: the tests with a bound, one after the other.
+
+    Args:
+        target: also write the figures to this file, as JSON: what, seconds, bound.
+    """
+    from testrun import closing, parts, run_parts
+
+    core, blender = core_environment().ensure(), blender_environment("4.5").ensure()
+    timed = [
+        file for file in sorted((ROOT / "tests").glob("test_*.py")) if "within" in file.read_text(encoding="utf-8")
+    ]
+    queue = parts(core, {"Blender 4.5": blender}, [file for file in timed if imports_bpy(file)], [])
+    with tempfile.TemporaryDirectory(prefix="mgpt3-pauses-") as folder:
+        lines = Path(folder) / "figures"
+        environment = {"OMP_NUM_THREADS": "1", **child_environment(core), "MGPT3_BOUNDS": str(lines)}
+        outcomes = run_parts(queue, environment, lanes=1)
+        told = lines.read_text(encoding="utf-8") if lines.exists() else ""
+    figures = [json.loads(line) for line in told.splitlines()]
+    for row in figures:
+        late = "" if row["seconds"] < row["bound"] else "   TOO LONG"
+        say(f"{1000 * row['seconds']:10.1f} ms, bound {1000 * row['bound']:6.0f}   {row['what']}{late}")
+    if target:
+        target.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    return closing(outcomes)
 
 
 def captions_on_rigs() -> list[str]:
@@ -414,7 +444,7 @@ def parser() -> argparse.ArgumentParser:
     example.set_defaults(run=command_example)
 
     measure = commands.add_parser("measure", help="figures of what ships; exit code 1 when a bound does not hold")
-    kinds = ["speed", "parity", "sampling", *FORWARDED]
+    kinds = ["speed", "pauses", "parity", "sampling", *FORWARDED]
     measure.add_argument("what", choices=kinds, help="see README; some have options of their own")
     measure.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="parity: a folder; sampling: bundles")
     measure.add_argument("--json", type=Path, help="also write the figures to this file")

@@ -8,9 +8,11 @@ each file runs somewhere; a file in the wrong place fails loudly there, at its i
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,11 @@ if HAS_BPY and "BLENDER_USER_RESOURCES" not in os.environ:
     os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="mgpt3-blender-user-")
 if build.core_environment().python.exists():
     os.environ.setdefault("MGPT3_PYTHON", str(build.core_environment().python))
+
+
+BOUNDS = "MGPT3_BOUNDS"
+"""Set by `build.py measure pauses` to the file for its figures: then only tests that use `within` run."""
+HUNG = 30.0
 
 
 class Elsewhere(pytest.Module):
@@ -77,6 +84,33 @@ def core_python() -> Path:
 def extension_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The extension's zip as it ships, built from this checkout."""
     return build.build_zip(tmp_path_factory.mktemp("zip"))
+
+
+@pytest.fixture
+def within(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Say what took how long, in seconds, and what it may take.
+
+    `build.py measure pauses` holds it to that. A run of all tests shares its processors and now and then waits a
+    second for one: there only what hangs fails, whatever stood before it.
+    """
+    figures = os.environ.get(BOUNDS)
+
+    def check(seconds: float, bound: float, what: str = "") -> None:
+        name = " ".join(filter(None, (request.node.nodeid.removeprefix("tests/"), what)))
+        print(f"{name}: {seconds:.4f} s (bound {bound:g} s)")
+        if figures:
+            with Path(figures).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"what": name, "seconds": seconds, "bound": bound}) + "\n")
+        assert seconds < (bound if figures else bound + HUNG), what
+
+    return check
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get(BOUNDS):
+        kept = [item for item in items if "within" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:

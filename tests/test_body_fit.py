@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -138,11 +139,11 @@ def test_joints_upon_joints_give_numbers(model: BodyModel) -> None:
     assert np.isfinite(fit.errors).all()
 
 
-def test_ten_seconds_take_less_than_three(model: BodyModel) -> None:
+def test_ten_seconds_take_less_than_three(model: BodyModel, within: Callable[..., None]) -> None:
     joints = np.concatenate([walk(5.0), walk(5.0)])
     started = time.perf_counter()
     fit_body(model, joints, 20.0)
-    assert time.perf_counter() - started < 3
+    within(time.perf_counter() - started, 3.0)
 
 
 def test_real_motion_has_no_flips(model: BodyModel, shared: Path) -> None:

@@ -144,15 +144,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_hostile_pickles_end_in_a_sentence_at_once(place, what):
+def test_hostile_pickles_end_in_a_sentence_at_once(place, what, within):
     archive(place / "bad.ckpt", b"\x80\x02" + HOSTILE[what], {"0": bytes(16)})
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     assert failure(place).code in CODES
-    assert time.monotonic() - started < 5
+    within(time.monotonic() - started, 5.0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
-def test_structures_that_double_or_bite_their_tail_end(place):
+def test_structures_that_double_or_bite_their_tail_end(place, within):
     nested = [((),), {"state_dict": {}}]
     for _ in range(60):  # 2**60 leaves, for whoever walks or hashes it without care
         nested[0] = (nested[0], nested[0])
@@ -164,7 +164,7 @@ def test_structures_that_double_or_bite_their_tail_end(place):
         started = time.monotonic()
         archive(place / "bad.ckpt", content)
         assert failure(place).code in CODES
-        assert time.monotonic() - started < 5
+        within(time.monotonic() - started, 5.0)
 
 
 def test_copies_upon_copies_are_refused():

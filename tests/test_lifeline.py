@@ -16,7 +16,7 @@ import pytest
 from mgpt3_blender import winjob
 
 SPINNER = Path(__file__).with_name("spinner.py")
-SOON = 6.0  # seconds; the guard looks every second and gives the worker two
+SOON = 30.0  # seconds; the guard looks every second and gives the worker two
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
 

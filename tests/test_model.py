@@ -248,7 +248,7 @@ def test_a_damaged_model_folder_says_so(model, tmp_path, name, content, code):
 def test_weights_of_another_size_are_refused(model, tmp_path):
     save_model(model, tmp_path)
     text = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace('"depth": 2', '"depth": 3'))
+    (tmp_path / "config.json").write_text(text.replace('"depth": 4', '"depth": 5'))
     with pytest.raises(CoreError) as caught:
         load_model(tmp_path, "cpu")
     assert caught.value.code == "model_broken"

@@ -208,7 +208,7 @@ def test_a_conversion_that_is_cancelled_leaves_nothing(checkpoint: Path) -> None
     assert said(f"Conversion: {task.message}")
     assert "mgpt3.setup_cancel" in drawn().operators
     assert bpy.ops.mgpt3.setup_cancel() == {"FINISHED"}
-    assert task.done.wait(10)
+    assert task.done.wait(30)
     assert upkeep.finish()
     assert upkeep.view.error.code == "cancelled"
     assert home() == []

@@ -75,7 +75,7 @@ def test_from_no_account_to_a_model_in_the_list(hub: hub_server.Hub, content: di
         time.sleep(0.01)
     assert 0 < task.fraction < 0.5
     bpy.ops.mgpt3.setup_cancel()
-    assert task.done.wait(10)
+    assert task.done.wait(30)
     upkeep.finish()
     assert upkeep.view.error.code == "cancelled"
     assert "kept" in upkeep.view.error.remedy

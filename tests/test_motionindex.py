@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -227,7 +228,7 @@ def test_words() -> None:
     assert phrase("anteater") == "a person anteater"
 
 
-def test_ten_thousand_motions_are_searched_in_no_time(tmp_path: Path) -> None:
+def test_ten_thousand_motions_are_searched_in_no_time(tmp_path: Path, within: Callable[..., None]) -> None:
     """From the disk and in memory; the bounds are several times what it takes."""
     rng = np.random.default_rng(0)
     index = Index(tmp_path / "i.sqlite")
@@ -253,9 +254,8 @@ def test_ten_thousand_motions_are_searched_in_no_time(tmp_path: Path) -> None:
     searched = time.perf_counter()
     assert len(table) == count
     assert table.names[hits[0].row] == "Walk.04321"
-    print(f"10,000 motions: read in {loaded - began:.3f} s, searched in {searched - loaded:.3f} s")
-    assert loaded - began < 2.0
-    assert searched - loaded < 0.5
+    within(loaded - began, 2.0, "read")
+    within(searched - loaded, 0.5, "searched")
 
 
 def test_weights_are_shares() -> None:

@@ -113,7 +113,9 @@ def curves_of(action: bpy.types.Action) -> list[bpy.types.FCurve]:
 
 
 @pytest.mark.parametrize("make", [lambda: create_mannequin(bpy.context), rigify], ids=["mannequin", "rigify"])
-def test_eight_long_variations_do_not_hold_up_the_window(make: Callable[[], bpy.types.Object]) -> None:
+def test_eight_long_variations_do_not_hold_up_the_window(
+    make: Callable[[], bpy.types.Object], within: Callable[..., None]
+) -> None:
     bpy.context.scene.render.fps = 60
     hero = make()
     since = time.monotonic()
@@ -125,8 +127,7 @@ def test_eight_long_variations_do_not_hold_up_the_window(make: Callable[[], bpy.
     bpy.context.view_layer.update()
     job, longest = quickest(lambda: asked(hero, MANY))
     assert len(job.outcome.actions) == 8
-    assert longest < LONGEST
-    print(f"longest {longest:.2f} s, all at once {at_once_took:.2f} s")
+    within(longest, LONGEST, f"all at once {at_once_took:.2f} s")
     assert equal(keys(job.outcome.actions), at_once)
 
 
@@ -195,19 +196,18 @@ def test_giving_up_meanwhile_changes_nothing(hero: bpy.types.Object) -> None:
     assert job.preparation._given_up
 
 
-def test_a_minute_of_a_sequence_does_not_hold_up_the_window() -> None:
+def test_a_minute_of_a_sequence_does_not_hold_up_the_window(within: Callable[..., None]) -> None:
     request = compose.Request(tuple(compose.Segment("a person walks forward", 9.8) for _ in range(6)))
     hero = create_mannequin(bpy.context)
     at_once = keys(compose.compose_for_character(hero, request).actions)
     bpy.ops.wm.read_factory_settings(use_empty=True)
     hero = create_mannequin(bpy.context)
     job, longest = quickest(lambda: compose.sequence_job(request, bpy.context.scene, hero))
-    assert longest < LONGEST
-    print(f"a minute: longest {longest:.2f} s")
+    within(longest, LONGEST)
     assert equal(keys(job.outcome.actions), at_once)
 
 
-def test_reading_a_large_rig_before_it_is_described_does_not_hold_up_the_window() -> None:
+def test_reading_a_large_rig_before_it_is_described_does_not_hold_up_the_window(within: Callable[..., None]) -> None:
     hero, scene = rigify(), bpy.context.scene
     made = apply_motion(hero, walk(9.8), scene=scene, name="Walk", start_frame=1.0).action
     bpy.context.view_layer.update()
@@ -232,14 +232,14 @@ def test_reading_a_large_rig_before_it_is_described_does_not_hold_up_the_window(
         return asked
 
     job, longest = quickest(ask, look)
-    print(f"describe on Rigify: longest {max(longest, begun[-1]):.2f} s, {waited.count(True)} pieces")
     assert (job.params["motions"][0]["joints"]) == encode_array(whole)
     assert any(waited)
     assert made.name in bpy.data.actions
-    assert max(longest, min(begun)) < LONGEST
+    within(min(begun), LONGEST, "to begin with")
+    within(longest, LONGEST, f"{waited.count(True)} pieces")
 
 
-def test_filling_a_gap_on_a_large_rig_does_not_hold_up_the_window() -> None:
+def test_filling_a_gap_on_a_large_rig_does_not_hold_up_the_window(within: Callable[..., None]) -> None:
     hero, scene = rigify(), bpy.context.scene
     key_motion(hero, walk(6.0))
     bpy.context.view_layer.update()
@@ -253,8 +253,8 @@ def test_filling_a_gap_on_a_large_rig_does_not_hold_up_the_window() -> None:
 
     job, longest = quickest(ask)
     assert job.outcome.gaps == (Gap(30.0, 78.0),)
-    print(f"a gap of two seconds on Rigify: read in {min(begun):.2f} s, longest look {longest:.2f} s")
-    assert max(longest, min(begun)) < LONGEST
+    within(min(begun), LONGEST, "read")
+    within(longest, LONGEST, "longest look")
 
 
 def test_an_action_changed_while_it_is_read_is_said(hero: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:

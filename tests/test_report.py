@@ -193,7 +193,7 @@ def test_words_have_units_and_levels():
     assert levels["Bones that flip over"] == levels["Left and right swapped"] == levels["Feet slide"] == "bad"
 
 
-def test_judging_200_frames_takes_no_time():
+def test_judging_200_frames_takes_no_time(within):
     walk = np.tile(motions.walk(5.0), (2, 1, 1)).astype(np.float64)[:200]
     rng = np.random.default_rng(1)
     figure = walk + rng.normal(0.0, 0.01, walk.shape)
@@ -204,4 +204,4 @@ def test_judging_200_frames_takes_no_time():
         began = time.perf_counter()
         judge(walk, figure, 20.0, compared=PAIRS, orientations=turns, plays=plays, rest=NEUTRAL)
         took.append(time.perf_counter() - began)
-    assert min(took) < 0.005
+    within(min(took), 0.005)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -324,13 +325,13 @@ def test_check_of_a_python_without_the_packages_names_the_remedy(tmp_path: Path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
-def test_check_does_not_wait_for_ever(tmp_path: Path) -> None:
+def test_check_does_not_wait_for_ever(tmp_path: Path, within: Callable[..., None]) -> None:
     launch = Launch(Path("-"), tmp_path, tmp_path / "worker.log", command=("sleep", "60"))
     started = time.monotonic()
     with pytest.raises(WorkerError) as caught:
         setupcheck.check(launch, timeout=0.5)
     assert caught.value.code == "worker_silent"
-    assert time.monotonic() - started < 10
+    within(time.monotonic() - started, 10.0)  # of its sixty
 
 
 def test_tasks_work_in_a_thread_and_tell_their_end() -> None:
@@ -338,7 +339,7 @@ def test_tasks_work_in_a_thread_and_tell_their_end() -> None:
 
     def work(progress, cancelled) -> str:
         progress(0.5, "half")
-        assert go.wait(5)
+        assert go.wait(30)
         if cancelled():
             raise UserError("cancelled", "Stopped.")
         return "Ready"
@@ -348,7 +349,7 @@ def test_tasks_work_in_a_thread_and_tell_their_end() -> None:
         upkeep.start("Check", work)
     assert not upkeep.finish()
     go.set()
-    assert task.done.wait(5)
+    assert task.done.wait(30)
     assert upkeep.finish()
     assert (upkeep.view.line, upkeep.view.error, upkeep.busy()) == ("Ready", None, False)
 
@@ -356,7 +357,7 @@ def test_tasks_work_in_a_thread_and_tell_their_end() -> None:
     task = upkeep.start("Check", work)
     upkeep.cancel()
     go.set()
-    assert task.done.wait(5)
+    assert task.done.wait(30)
     assert upkeep.finish()
     assert upkeep.view.error.code == "cancelled"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import bpy
@@ -90,7 +91,7 @@ def test_a_key_changes_with_what_the_motion_depends_on(change: str) -> None:
     assert key_of("Walk", rig) != before
 
 
-def test_a_key_takes_some_milliseconds() -> None:
+def test_a_key_takes_some_milliseconds(within: Callable[..., None]) -> None:
     rig = character({"Walk": "walk"})
     frames = np.arange(200)
     rng = np.random.default_rng(0)
@@ -102,8 +103,7 @@ def test_a_key_takes_some_milliseconds() -> None:
         began = time.perf_counter()
         content_key(action, slot, rig)
         taken.append(time.perf_counter() - began)
-    print(f"content key of {len(curves) * 4} curves of 200 keys: {1000 * min(taken):.1f} ms")
-    assert min(taken) < 0.1
+    within(min(taken), 0.1, f"content key of {len(curves) * 4} curves of 200 keys")
 
 
 # ---- this file
@@ -214,7 +214,11 @@ def test_an_answer_that_is_none(reply: object) -> None:
     assert caught.value.code == "bad_answer"
 
 
-def test_ten_thousand_actions_take_a_few_hundred_milliseconds(index: Index, tmp_path: Path) -> None:  # noqa: F811
+def test_ten_thousand_actions_take_a_few_hundred_milliseconds(
+    index: Index,  # noqa: F811
+    tmp_path: Path,
+    within: Callable[..., None],
+) -> None:
     """From the press of the button to the list, the worker warm, the index read anew."""
     folder = tmp_path / "lib"
     folder.mkdir()
@@ -239,5 +243,4 @@ def test_ten_thousand_actions_take_a_few_hundred_milliseconds(index: Index, tmp_
         answer = Search(Query(text, False, (folder,))).finish()
         taken.append(time.perf_counter() - began)
         assert answer.searched == 10_000
-    print(f"10,000 actions: {', '.join(f'{1000 * t:.0f} ms' for t in taken)}")
-    assert min(taken) < 1.0
+    within(min(taken), 1.0)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +112,10 @@ def test_ids_are_given_back_as_they_came(client: Client) -> None:
         assert client.ask("nothing", request_id=request_id)["id"] == request_id
 
 
-def test_cancel_ends_the_work_within_a_step(client: Client) -> None:
+def test_cancel_ends_the_work_within_a_step(client: Client, within: Callable[..., None]) -> None:
     client.send("generate", SLOW, id="slow")
     client.until_progress("slow", 0.004)
-    started = time.monotonic()
     seen = client.until_progress("slow", 0.02)["fraction"]
-    per_fraction = (time.monotonic() - started) / 0.016
     client.send("cancel", {"id": "slow"}, id="c")
     sent = time.monotonic()
     answers: dict[Any, dict[str, Any]] = {}
@@ -130,11 +128,11 @@ def test_cancel_ends_the_work_within_a_step(client: Client) -> None:
     took = time.monotonic() - sent
     assert answers["c"]["result"] == {"cancelled": True}
     assert error_of(answers["slow"]) == (-32800, "cancelled")
-    assert seen < 0.2
+    assert seen < 0.6
     # The work itself has ended too, not only its messages: the next request is not kept waiting for the rest.
     client.ask("generate", QUICK, 2)
-    assert time.monotonic() - sent < max(0.25 * per_fraction, 3.0)
-    assert took < max(0.05 * per_fraction, 1.0)
+    within(took, 1.0, "until it is cancelled")
+    within(time.monotonic() - sent, 2.0, "until the next is done")  # the rest would take four
 
 
 def test_cancel_by_notification_and_of_a_waiting_request(client: Client) -> None:
@@ -189,15 +187,15 @@ def test_shutdown_ends_the_work_and_the_process(fresh: Client) -> None:
     last = [fresh.answer(), fresh.answer()]
     assert error_of(last[0])[0] == -32800
     assert last[1] == {"jsonrpc": "2.0", "id": "end", "result": None}
-    assert fresh.process.wait(10) == 0
+    assert fresh.process.wait(30) == 0
 
 
-def test_the_end_of_stdin_ends_the_process_at_once(fresh: Client) -> None:
+def test_the_end_of_stdin_ends_the_process_at_once(fresh: Client, within: Callable[..., None]) -> None:
     fresh.send("generate", SLOW, id="slow")
     fresh.until_progress("slow", 0.001)
     started = time.monotonic()
     assert fresh.close() == 0
-    assert time.monotonic() - started < 5
+    within(time.monotonic() - started, 5.0)
 
 
 def test_a_client_that_stops_reading_and_leaves_does_not_keep_the_process(model: Path) -> None:
@@ -214,7 +212,7 @@ def test_a_client_that_stops_reading_and_leaves_does_not_keep_the_process(model:
     time.sleep(0.5)  # now it is blocked in the answer, four megabytes that no pipe holds
     process.stdin.close()
     try:
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
 

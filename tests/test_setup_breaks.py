@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,9 @@ def test_those_who_look_at_the_lock_do_not_see_each_other(tmp_path: Path) -> Non
 
 
 @posix
-def test_a_place_where_nothing_can_be_locked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_where_nothing_can_be_locked(
+    place: Place, monkeypatch: pytest.MonkeyPatch, within: Callable[..., None]
+) -> None:
     """A network's folder without a service for locks."""
     runtime.lock_path(place.folder).touch()
 
@@ -76,7 +79,7 @@ def test_a_place_where_nothing_can_be_locked(place: Place, monkeypatch: pytest.M
         runtime.remove(place.folder)
     assert caught.value.code == "setup_failed"
     assert os.strerror(errno.ENOLCK) in caught.value.message
-    assert time.monotonic() - started < 0.5  # there is nothing to wait for
+    within(time.monotonic() - started, 0.5)  # there is nothing to wait for
     assert handles == (len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0)
 
 
@@ -98,11 +101,11 @@ def test_on_windows_all_that_a_step_started_is_ended_with_it(tmp_path: Path) -> 
         assert guard.stdout is not None
         child = int(guard.stdout.readline())
         guard.stdin.close()
-        assert guard.wait(10) in (75, 128 + signal.SIGKILL)
+        assert guard.wait(30) in (75, 128 + signal.SIGKILL)
         guard.stdout.close()
         if there:
             assert (tmp_path / "told").read_text(encoding="utf-8").split() == ["/F", "/T", "/PID", str(child)]
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not Path(f"/proc/{child}").exists()
@@ -129,7 +132,7 @@ def test_one_at_a_time_and_a_killed_one_goes_on_where_it_was(place: Place, tmp_p
 
         process.send_signal(signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while of_folder(place.folder) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not of_folder(place.folder)  # no pip goes on without its Blender
@@ -145,7 +148,7 @@ def test_one_at_a_time_and_a_killed_one_goes_on_where_it_was(place: Place, tmp_p
 
 
 @posix
-def test_stopping_ends_what_was_started(place: Place, tmp_path: Path) -> None:
+def test_stopping_ends_what_was_started(place: Place, tmp_path: Path, within: Callable[..., None]) -> None:
     other = make_wheel(tmp_path / "index", "tiny-wheel", files={"o.bin": os.urandom(200_000)})
     stop = threading.Event()
 
@@ -162,7 +165,7 @@ def test_stopping_ends_what_was_started(place: Place, tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(UserError) as caught:
             place.here(build="cpu", cancelled=stop.is_set)
-        assert time.monotonic() - started < 50
+        within(time.monotonic() - started, 20.0)  # the index would hold it for a minute
         assert caught.value.code == "cancelled"
         assert not of_folder(place.folder)
         assert place.state() == "interrupted"

@@ -144,7 +144,9 @@ STRUCK = {"kill": "worker_crashed", "hang": "worker_silent", "full": "out_of_mem
 REFUSED = ("bad_answer", "internal_error", "worker_silent", "core_error", "bad_params")
 
 
-def test_fifty_generations_that_go_wrong_at_random_lose_nothing(hero: bpy.types.Object, tmp_path: Path) -> None:
+def test_fifty_generations_that_go_wrong_at_random_lose_nothing(
+    hero: bpy.types.Object, tmp_path: Path, within: Callable[..., None]
+) -> None:
     order, usual, dice = tmp_path / "order", preferences.launch(), random.Random(1)
     order.write_text("", encoding="utf-8")
     command = (sys.executable, "-u", str(ROOT / "tests" / "soak_garbler.py"), str(order), *usual.arguments())
@@ -184,12 +186,12 @@ def test_fifty_generations_that_go_wrong_at_random_lose_nothing(hero: bpy.types.
     done = {kind for kind, states in ended.items() if set(states) == {jobs.State.DONE}}
     assert {"noise", "flood", "twice"} <= done  # the answer itself is whole
     assert set(ended["cut"]) == set(ended["shape"]) == {jobs.State.FAILED}
-    print(f"pauses {window.longest:.2f} s, {window.again:.2f} s, Blender grew by {memory() - blender:.0f} MB")
-    assert window.again < LONGEST
+    print(f"longest pause {window.longest:.2f} s, Blender grew by {memory() - blender:.0f} MB")
+    within(window.again, LONGEST)
     assert memory() - blender < 150
 
 
-def test_blender_needs_no_more_memory_after_200_requests(hero: bpy.types.Object) -> None:
+def test_blender_needs_no_more_memory_after_200_requests(hero: bpy.types.Object, within: Callable[..., None]) -> None:
     window, used = Window(), []
     shortest = replace(QUICK, steps=1)
     for number in range(200):
@@ -208,9 +210,8 @@ def test_blender_needs_no_more_memory_after_200_requests(hero: bpy.types.Object)
         tidy()
         used.append(memory())
     print(f"{used[50]:.0f} MB after 50 requests, {used[-1]:.0f} MB after 200")
-    print(f"pauses {window.longest:.2f} s, {window.again:.2f} s")
     assert max(used[150:]) - max(used[40:60]) < 12, used[::10]  # MB
-    assert window.again < LONGEST
+    within(window.again, LONGEST)
 
 
 # --- what the user does meanwhile
@@ -246,7 +247,7 @@ def test_undo_redo_and_new_names_meanwhile_do_no_harm(hero: bpy.types.Object) ->
     bpy.ops.ed.undo_push(message="hero")
     bpy.ops.mesh.primitive_cube_add()
     bpy.ops.ed.undo_push(message="cube")
-    job = running(window, hero, replace(QUICK, steps=200))
+    job = running(window, hero, replace(QUICK, steps=1000))
     bpy.ops.ed.undo()
     bpy.ops.ed.redo()
     bpy.ops.ed.undo()
@@ -260,7 +261,7 @@ def test_with_two_scenes_the_motion_goes_where_it_was_asked_for(hero: bpy.types.
     second = bpy.data.scenes.new("Second")
     other = hero.copy()
     second.collection.objects.link(other)
-    job = running(window, hero, replace(QUICK, steps=200))
+    job = running(window, hero, replace(QUICK, steps=1000))
     if bpy.context.window is not None:
         bpy.context.window.scene = second
     second.frame_set(90)
@@ -272,7 +273,7 @@ def test_with_two_scenes_the_motion_goes_where_it_was_asked_for(hero: bpy.types.
 def test_a_scene_deleted_meanwhile_is_named_and_nothing_is_changed(hero: bpy.types.Object) -> None:
     window, scene = Window(), bpy.context.scene
     bpy.data.scenes.new("Second")
-    job = running(window, hero, replace(QUICK, steps=200))
+    job = running(window, hero, replace(QUICK, steps=1000))
     bpy.data.scenes.remove(scene)
     before = everything()
     assert window.done(job).state is jobs.State.FAILED
@@ -282,7 +283,7 @@ def test_a_scene_deleted_meanwhile_is_named_and_nothing_is_changed(hero: bpy.typ
 
 def test_a_character_deleted_meanwhile_is_named_and_nothing_is_changed(hero: bpy.types.Object) -> None:
     window = Window()
-    job = running(window, hero, replace(QUICK, steps=200))
+    job = running(window, hero, replace(QUICK, steps=1000))
     bpy.data.objects.remove(hero)
     before = everything()
     assert window.done(job).state is jobs.State.FAILED
@@ -290,7 +291,7 @@ def test_a_character_deleted_meanwhile_is_named_and_nothing_is_changed(hero: bpy
     unchanged(before, "character")
 
 
-def test_the_add_on_can_be_disabled_while_it_is_busy(hero: bpy.types.Object) -> None:
+def test_the_add_on_can_be_disabled_while_it_is_busy(hero: bpy.types.Object, within: Callable[..., None]) -> None:
     window = Window()
     job = running(window, hero)
     process = jobs._worker.process_id
@@ -301,4 +302,4 @@ def test_the_add_on_can_be_disabled_while_it_is_busy(hero: bpy.types.Object) -> 
     assert not bpy.data.actions
     mgpt3_blender.register()
     works(window, hero)
-    assert window.longest < LONGEST
+    within(window.longest, LONGEST)

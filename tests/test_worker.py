@@ -108,13 +108,13 @@ def test_generate_tells_progress_and_gives_motion(real: Worker) -> None:
     assert real.info["device"] == "cpu"
 
 
-def test_the_core_stays_warm(real: Worker) -> None:
+def test_the_core_stays_warm(real: Worker, within: Callable[..., None]) -> None:
     real.wait(real.request("generate", QUICK))
     process = real.process_id
     started = time.monotonic()
     real.wait(real.request("generate", QUICK))
     assert real.process_id == process
-    assert time.monotonic() - started < 5.0
+    within(time.monotonic() - started, 5.0)
 
 
 def test_an_array_goes_out_and_an_answer_comes_back(real: Worker) -> None:
@@ -326,14 +326,16 @@ def test_a_talkative_core_fills_no_pipe_and_no_disk(stand_in: Callable[..., Work
     assert sum(log.stat().st_size for log in logs) < 2.2 * child.LOG_LIMIT
 
 
-def test_sending_to_a_process_that_does_not_read_does_not_block(stand_in: Callable[..., Worker]) -> None:
+def test_sending_to_a_process_that_does_not_read_does_not_block(
+    stand_in: Callable[..., Worker], within: Callable[..., None]
+) -> None:
     worker = stand_in("time.sleep(60)")
     worker.wait(worker.request("hello"))
     started = time.monotonic()
     for _ in range(4):
         worker.request("generate", {"data": "y" * 1_000_000})
     worker.poll()
-    assert time.monotonic() - started < 0.5
+    within(time.monotonic() - started, 0.5)  # of sixty
     worker.stop(timeout=0.2)
     assert not worker.alive
 

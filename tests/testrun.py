@@ -169,7 +169,7 @@ def parts(core: Path, blenders: dict[str, Path], files: Sequence[Path], argument
     return [Part("core", core, arguments), *apart]
 
 
-def run_parts(queue: list[Part], environment: dict[str, str], first: bool = False) -> list[Outcome]:
+def run_parts(queue: list[Part], environment: dict[str, str], first: bool = False, lanes: int = LANES) -> list[Outcome]:
     """Run them, as many at a time as there are lanes; a row for each environment. Ctrl C ends all of it.
 
     Args:
@@ -189,8 +189,8 @@ def run_parts(queue: list[Part], environment: dict[str, str], first: bool = Fals
         return outcome
 
     if len(queue) > 1:
-        print(f"\n--- tests: {len(queue)} parts, {LANES} at a time; what each says is shown at its end", flush=True)
-    with ThreadPoolExecutor(LANES) as pool:
+        print(f"\n--- tests: {len(queue)} parts, {lanes} at a time; what each says is shown at its end", flush=True)
+    with ThreadPoolExecutor(lanes) as pool:
         begun = {pool.submit(run, part): rows[part.environment] for part in queue}
         try:
             for future in as_completed(begun):

@@ -1,4 +1,5 @@
-"""A random model of a few thousand weights, made by the core's own Python: real files, real speed, no training.
+"""A small random model, made by the core's own Python: real files, no training. Its diffusion head is large, so that
+a thousand steps take seconds and what a test does meanwhile is not too late.
 
 `build.py test` names a folder of its run in MGPT3_TEST_RUN: what was made once in a run is copied after that.
 """
@@ -30,7 +31,9 @@ bpe = ByteLevelBPETokenizer()
 bpe.train_from_iterator(["a person walks forward and waves"] * 4, vocab_size=300, special_tokens=[EOS])
 bpe._tokenizer.save(str(folder / "tokenizer.json"))
 torch.manual_seed(0)
-save_model(MotionGPT3(tiny(), Tokenizer(folder / "tokenizer.json")), folder)
+config = tiny()
+config.diffusion.width, config.diffusion.depth = 512, 4
+save_model(MotionGPT3(config, Tokenizer(folder / "tokenizer.json")), folder)
 """
 
 
