@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -474,6 +475,7 @@ def main(arguments: list[str]) -> int:
     if rest and options.command != "test":
         parser().error(f"unknown arguments: {' '.join(rest)}")
     options.pytest = rest
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like by Ctrl C, and so is what it has started
     try:
         return options.run(options)
     except BuildError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .framerate import frame_rate
 from .rig.apply import Prepared, check_armature, check_motion, prepare, read
 from .rig.options import Options
 from .rig.solve import resample
@@ -46,7 +47,7 @@ class Ahead:
     ) -> None:
         check_armature(armature)
         self.motions = [check_motion(joints) for joints in motions]
-        self._rates = (rate, scene.render.fps / scene.render.fps_base)
+        self._rates = (rate, frame_rate(scene))
         self.options = options
         self._reading = read(armature, options)
         self._thread = threading.Thread(target=self._in_thread, name="mgpt3 solve", daemon=True)

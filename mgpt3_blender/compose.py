@@ -18,6 +18,7 @@ import numpy as np
 from . import VERSION, bonemap, jobs, markers, results
 from .ahead import Ahead
 from .errors import UserError
+from .framerate import frame_rate
 from .generate import (
     MAX_PROMPT,
     MAX_SEED,
@@ -206,7 +207,7 @@ def path_points(request: Request, armature: bpy.types.Object, scene: bpy.types.S
 
     if request.timed:
         frames = round(request.seconds * MODEL_FPS)
-        step = scene.render.fps / scene.render.fps_base / MODEL_FPS
+        step = frame_rate(scene) / MODEL_FPS
         world = timed_points(request.path, start_frame + step * np.arange(frames))
     else:
         world = curve_points(request.path)
@@ -241,7 +242,7 @@ def _solve(
     made: _Made, request: Request, armature: bpy.types.Object, scene: bpy.types.Scene
 ) -> tuple[Ahead, float, list[float]]:
     """The motion, to be solved for a character; its frame rate; the borders of its segments in scene frames."""
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     joints, rate, borders = made.joints, made.fps, [border * fps / made.fps for border in made.borders]
     if request.retarget.loop:  # a loop may begin later and end earlier: here, where the markers can follow
         from .rig.place import kept, loop

@@ -23,6 +23,7 @@ from mathutils import Vector
 
 from . import action as action_curves
 from . import program
+from .framerate import frame_rate
 from .rig.report import PROPERTY, Report
 
 FLOOR_LIGHT, FLOOR_DARK = (0.90, 0.95, 1.0), (0.55, 0.60, 0.67)  # linear RGB; far away all tiles are light
@@ -111,7 +112,7 @@ def add_camera(scene: bpy.types.Scene, shot: Shot) -> bpy.types.Object:
     """A camera that follows at a fixed angle and shows the whole character in every frame."""
     rotation = VIEW.to_track_quat("Z", "Y")
     right, up, back = (np.array(rotation @ Vector(axis)) for axis in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     floor, top = shot.points[..., 2].min(), shot.points[..., 2].max()
     target = np.concatenate([shot.centre(fps), np.full((len(shot.frames), 1), (floor + top) / 2)], axis=1)
     around = shot.points - target[:, None]
@@ -269,7 +270,7 @@ def contact_sheet(scene: bpy.types.Scene, shot: Shot, path: Path, title: str, su
         Label(title, 16, size[1] - 40, min(30, 2 * size[0] / max(1, len(title)))),
         Label(subtitle, 16, size[1] - 70, 20),
     ]
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     for index, frame in enumerate(np.rint(np.linspace(shot.frames[0], shot.frames[-1], count)).astype(int).tolist()):
         scene.frame_set(frame)
         x = (index % columns) * (TILE[0] + gap)
@@ -350,7 +351,7 @@ def run(prompt: str, seconds: float, seed: int, out: Path) -> None:
         subtitle = f"{model['name']} · seed {seed} · {seconds:g} s · travelled {travelled:.1f} m"
         contact_sheet(scene, shot, out / "contact_sheet.png", prompt, subtitle)
     print(f"made on {armature.name}:")
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     rows = {
         "prompt": action.get("mgpt3_prompt"),
         "seed": action.get("mgpt3_seed"),

@@ -18,6 +18,7 @@ from . import bonemap, drafts, finding, jobs
 from .action import has_slots
 from .described import refusal
 from .errors import UserError
+from .framerate import frame_rate
 from .generate import need_character
 from .playedby import bones_named, curves_of, find_character, slots_of, strips_of
 from .reading import Frames, Reading, Unfinished, read_action
@@ -130,7 +131,7 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
     about = subject(armature)
     who, what, home = Reference.to(armature), Reference.to(about.action), Reference.to(scene)
     handle = drafts.handle_of(about.slot)
-    before = finding.content_key(about.action, about.slot, armature, _rate(scene))
+    before = finding.content_key(about.action, about.slot, armature, frame_rate(scene))
     seen = Frames()
     reading: Reading | None = None
 
@@ -157,7 +158,7 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
             reading = _read(request, there, where, now, seen)
         except Unfinished:
             return None
-        if finding.content_key(action, now.slot, there, _rate(where)) != before:  # half a second on a large action
+        if finding.content_key(action, now.slot, there, frame_rate(where)) != before:  # half a second on a large action
             raise changed()
         return {
             "motions": [{"joints": encode_array(np.asarray(reading.joints, np.float32))}],
@@ -178,11 +179,6 @@ def describe_job(request: Request, scene: bpy.types.Scene, armature: bpy.types.O
     job = jobs.Job(TITLE, "describe", {}, apply)
     job.gather_with(gather, lambda: f"Reading the motion, {seen.fraction:.0%}")
     return job
-
-
-def _rate(scene: bpy.types.Scene) -> float:
-    """Frames a second."""
-    return scene.render.fps / scene.render.fps_base
 
 
 def subject(armature: bpy.types.Object) -> Subject:
@@ -233,7 +229,7 @@ def _read(
     last = about.last if request.last is None else request.last
     span = (first, last) if first is not None and last is not None else _keyed(armature, about)
     if span is not None:
-        seconds = (span[1] - span[0]) * scene.render.fps_base / scene.render.fps
+        seconds = (span[1] - span[0]) / frame_rate(scene)
         if seconds > MAX_SECONDS:
             raise UserError(
                 "range_too_long",

@@ -23,6 +23,7 @@ from . import drafts, finding, jobs, metadata, preferences, rows
 from .asking import Question
 from .described import Options, Part, Subject, conclude, refusal
 from .errors import UserError
+from .framerate import frame_rate
 from .motionindex import Index
 from .playedby import roles_of, slot_name
 from .reading import Frames, Stage, Unfinished
@@ -215,7 +216,7 @@ class Run:
         until: float,
     ) -> None:
         scene = scene_of(armature)
-        rate = scene.render.fps / scene.render.fps_base
+        rate = frame_rate(scene)
         who = drafts.handle_of(slot), armature.name_full
         begun = who in self._begun
         key, seen = self._begun.get(who) or (finding.content_key(action, slot, armature, rate), Frames())

@@ -13,6 +13,7 @@ from . import finding, metadata
 from .action import has_slots
 from .compose import MAX_SEGMENT_SECONDS, MAX_SEGMENTS
 from .errors import UserError
+from .framerate import frame_rate
 from .generate import MAX_PROMPT, MIN_SECONDS
 from .playedby import Playable, slots_of, strips_of
 
@@ -235,7 +236,7 @@ def use_as_prompt(scene: bpy.types.Scene, draft: Any) -> None:
 
 def use_as_sequence(scene: bpy.types.Scene, draft: Any) -> None:
     """Take the segments over into the list of the panel Sequence, each with its duration."""
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     settings = scene.mgpt3_sequence
     settings.segments.clear()
     for part in list(draft.segments)[:MAX_SEGMENTS]:
@@ -260,7 +261,7 @@ def _key(armature: bpy.types.Object, scene: bpy.types.Scene, action: bpy.types.A
         slot = next((slot for slot in action.slots if slot.handle == draft.slot), None)
         if slot is None:
             return ""
-    return finding.content_key(action, slot, armature, scene.render.fps / scene.render.fps_base)
+    return finding.content_key(action, slot, armature, frame_rate(scene))
 
 
 def _answer(draft: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from . import action as actions
 from . import jobs, results
 from .errors import UserError
+from .framerate import frame_rate
 from .generate import MAX_PROMPT, MAX_SEED, Outcome, check_applicable, need_character
 from .rig.mapping import Mapping, map_armature
 from .rig.options import DEFAULT, Options
@@ -159,7 +160,7 @@ def read_ending(
     """The last seconds of a motion, in steps that lead on to a whole scene frame."""
     from .rig.poses import read_poses
 
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     last = last_key(action, armature, mapping)
     count = max(round(seconds * fps), 1)
     step = count / max(round(count / _step(scene)), LEAST_FRAMES)
@@ -172,7 +173,7 @@ def read_ending(
 
 def _step(scene: bpy.types.Scene) -> float:
     """Scene frames for one of the model's."""
-    return scene.render.fps / scene.render.fps_base / MODEL_FPS
+    return frame_rate(scene) / MODEL_FPS
 
 
 def _apply(

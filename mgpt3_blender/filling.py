@@ -10,6 +10,7 @@ import numpy as np
 
 from .curvepath import curve_points, timed_points
 from .errors import UserError
+from .framerate import frame_rate
 from .gaps import Gap, columns
 from .rig.mapping import WORDS, Mapping
 from .rig.poses import held, read_poses, space_of, visited
@@ -73,7 +74,7 @@ def read(
         points: places to reach; the steps are chosen so that their frames fall on one, as far as that goes.
     """
     keyed = [column.frame for column in columns(action, armature, bones)]
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     out, times = [], []
     for n, gap in enumerate(gaps):
         steps = _steps(gap, fps, [point.frame for point in points if gap.first < point.frame < gap.last])

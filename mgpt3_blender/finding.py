@@ -10,6 +10,7 @@ import numpy as np
 
 from . import action as actions
 from . import bonemap
+from .framerate import frame_rate
 from .motionindex import Index, key_of
 from .playedby import curves_of
 
@@ -45,8 +46,7 @@ def content_key(action: bpy.types.Action, slot: Any, armature: bpy.types.Object,
         fps: of the scene; None: of the current one.
     """
     if fps is None:
-        render = bpy.context.scene.render
-        fps = render.fps / render.fps_base
+        fps = frame_rate(bpy.context.scene)
     parts: list[bytes | str | np.ndarray] = [READING, f"{fps:.4f}"]
     if action.use_frame_range:
         parts.append(f"{action.frame_start} {action.frame_end} {action.use_cyclic}")

@@ -17,6 +17,7 @@ from . import VERSION, bonemap, results
 from . import action as actions
 from .errors import UserError
 from .extend import own_action
+from .framerate import frame_rate
 from .generate import Outcome, action_name, check_applicable
 from .rig.channels import CHANNELS
 from .rig.options import DEFAULT, IK, Options
@@ -51,7 +52,7 @@ def make_loop(
     check_applicable(armature)
     action = own_action(armature)
     mapping = map_armature(armature)
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     begin, end = (float(np.round(frame)) for frame in action.frame_range)
     if end - begin < LEAST_SECONDS * fps:
         raise UserError(
@@ -115,7 +116,7 @@ def measure_seam(armature: bpy.types.Object, scene: bpy.types.Scene, action: bpy
     ends = read_poses(armature, scene, map_armature(armature), [first, first + 1, last - 1, last]).joints
     turn, shift = seam(ends[[0, 3]])
     onward = ends[:2] @ turn.T + shift
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     jump = (onward[1] - onward[0]) - (ends[3] - ends[2])
     apart = np.linalg.norm(onward[0] - ends[3], axis=-1).max()
     return {"seam_mm": float(apart * 1000), "speed_jump": float(np.linalg.norm(jump, axis=-1).max() * fps)}

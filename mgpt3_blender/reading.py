@@ -22,6 +22,7 @@ import numpy as np
 from mathutils import Matrix
 
 from .errors import RigError, UserError
+from .framerate import frame_rate
 from .playedby import playing_range, range_of, slot_for, strips_of
 from .rig.apply import OPTIONS
 from .rig.canon import Seen, canonical, mirrored, placed
@@ -140,7 +141,7 @@ class Stage:
     def __init__(self, armature: bpy.types.Object, scene: bpy.types.Scene) -> None:
         self.armature = armature
         self.mapping = _mapping(armature)
-        self.fps = scene.render.fps / scene.render.fps_base
+        self.fps = frame_rate(scene)
         if armature.data.is_editmode:
             raise RigError("edit_mode", f'"{armature.name}" is in Edit Mode.', "Leave Edit Mode (Tab), then try again.")
         self._rate = (scene.render.fps, scene.render.fps_base)

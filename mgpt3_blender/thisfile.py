@@ -19,6 +19,7 @@ from bpy.app.handlers import persistent
 from . import finding
 from .describing import scene_of
 from .errors import UserError
+from .framerate import frame_rate
 from .motionindex import file_name, stamp_of
 from .playedby import roles_of, slot_name
 
@@ -138,8 +139,7 @@ def _motions(action: bpy.types.Action, armatures: list[bpy.types.Object]) -> Ite
     """(slot, key) of each motion of a character in an action; as `describing.Run` finds them."""
     for playable, armature, _ in roles_of(action, armatures):
         if armature is not None:
-            render = scene_of(armature).render
-            key = finding.content_key(action, playable.slot, armature, render.fps / render.fps_base)
+            key = finding.content_key(action, playable.slot, armature, frame_rate(scene_of(armature)))
             yield slot_name(playable.slot), key
 
 

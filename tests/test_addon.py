@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 import threading
 import tomllib
@@ -203,15 +202,3 @@ def test_drawing_starts_nothing_and_shows_what_is_there(monkeypatch: pytest.Monk
         panels.draw_preferences(addon.preferences, layout)
         assert "mgpt3.check" in layout.operators
     bpy.context.preferences.addons.remove(addon)
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_no_file_imports_torch_or_the_core(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module or ""]
-        for name in names:
-            assert name.split(".")[0] not in ("torch", "transformers", "core", "mgpt3_blender"), f"{path.name}: {name}"

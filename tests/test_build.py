@@ -190,14 +190,12 @@ def test_parts_run_side_by_side_and_are_summed_by_environment(
     assert "2 passed, 1 failed, 0 skipped" in capsys.readouterr().out
 
 
-def test_after_a_failure_none_is_begun_where_that_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(testrun, "LANES", 1)
+def test_after_a_failure_none_is_begun_where_that_was_asked_for(tmp_path: Path) -> None:
     queue = suite(tmp_path, bad="assert 0", good="pass")
-    stopped = testrun.run_parts(queue, dict(os.environ), first=True)
+    stopped = testrun.run_parts(queue, dict(os.environ), first=True, lanes=1)
     assert [(row.passed, row.failed, row.note) for row in stopped] == [(0, 1, ""), (0, 0, "not all of it was run")]
-    assert [(row.passed, row.failed) for row in testrun.run_parts(queue, dict(os.environ))] == [(0, 1), (1, 0)]
+    every = testrun.run_parts(queue, dict(os.environ), lanes=1)
+    assert [(row.passed, row.failed) for row in every] == [(0, 1), (1, 0)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -18,6 +18,7 @@ import numpy as np
 from .. import VERSION
 from .. import action as actions
 from ..errors import RigError
+from ..framerate import frame_rate
 from . import controls, hands, ik
 from . import rotation as rot
 from .keys import all_location_curves, rotation_curves, switch_curve
@@ -226,7 +227,7 @@ def apply_motion(
     began = time.perf_counter()
     joints = check_motion(joints)
     check_armature(armature)
-    scene_fps = scene.render.fps / scene.render.fps_base
+    scene_fps = frame_rate(scene)
     if prepared is not None:
         began -= prepared.seconds
     else:

@@ -16,6 +16,7 @@ from .. import action as actions
 from .. import action_splice
 from ..action_splice import Refill
 from ..errors import UserError
+from ..framerate import frame_rate
 from . import channels, controls
 from .apply import check_armature
 from .between import Keys, Moving, posed_at, solve_between
@@ -92,7 +93,7 @@ def splice(
     frames = new_frames(first, last, open_end)
     if not len(frames):
         raise UserError("no_gap", "There is no frame between the two keys.", "Move the keys further apart.")
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     times, motion, start, end = _grid(joints, first, last, frames, fps, open_end, context_before, context_after)
     warnings: list[str] = []
     curves = {(c.data_path, c.array_index): c for c in actions.fcurves(action, armature)}
