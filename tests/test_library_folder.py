@@ -138,6 +138,15 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(tmp_path: Path) -> None
     assert index.stamp(a) == stamp_of(a)
 
 
+def descendants(process: int) -> list[int]:
+    """The processes that one has started, and those that these have."""
+    found = []
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, children.read_text(encoding="ascii").split()):
+            found += [child, *descendants(child)]
+    return found
+
+
 def test_resumed_after_a_kill(tmp_path: Path) -> None:
     """The whole command is killed when the first file is done; with --resume it goes on and the report is whole."""
     lib, report = tmp_path / "lib", tmp_path / "out.csv"
@@ -154,13 +163,17 @@ def test_resumed_after_a_kill(tmp_path: Path) -> None:
         time.sleep(0.02)
     while time.monotonic() < until and first.poll() is None and len(journal.read_text().splitlines()) < 2:
         time.sleep(0.02)
+    begun = descendants(first.pid)
     first.kill()
     assert first.wait() == -signal.SIGKILL
     assert not report.exists()
     stopped = [json.loads(line)["file"] for line in journal.read_text(encoding="utf-8").splitlines()[1:]]
-    assert stopped == [blendfiles.shown(files[0])]
+    assert stopped
+    assert stopped == [blendfiles.shown(file) for file in files[: len(stopped)]]
     done = files[0].stat()
-    time.sleep(1.0)  # what it started sees that it is gone
+    while any(map(blendfiles.alive, begun)):  # what it started sees that it is gone
+        assert time.monotonic() < until
+        time.sleep(0.05)
     for path in files:
         assert blendfiles.read_header(path).version is not None  # each is whole
     again = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=200)

@@ -80,7 +80,7 @@ def test_a_crash_costs_its_file_a_second_try_and_no_more(tmp_path: Path) -> None
 
 
 def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
-    crew = pool(tmp_path, 1, silence=0.5)
+    crew = pool(tmp_path, 1, silence=3.0)
     crew.submit("hangs", {"hang": True})
     crew.submit("next", {})
     done = {event.name: event for event in drained(crew) if isinstance(event, Done)}
