@@ -36,8 +36,8 @@ GROUPS = {
     "Characters and rigs": "rig bonemap mannequin targets transfer operators/rig rigwatch",
     "Generating": "generate results operators/generate segments handlers keymap menus core/prompts core/tasks/generate "
     "core/tasks/cli",
-    "Between poses, sequences, continuing, loops": "between filling gaps compose extend looping curvepath markers "
-    "action action_splice keyshape core/tasks",
+    "Between poses, sequences, continuing, loops": "between filling draftaction gaps compose extend looping curvepath "
+    "markers action action_splice keyshape core/tasks",
     "Describe, library, search": "asking describe described describing drafts segmentmarkers reading playedby metadata "
     "library libraryrun librarypool librarychild blendfiles openfiles rows search searching finding motionindex "
     "ranking taking thisfile core/captions core/tasks/caption operators",

@@ -8,7 +8,8 @@ shortens it while it evaluates the curve.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import bpy
 import numpy as np
@@ -111,19 +112,19 @@ def refill(
             emptied = keyshape.replaced(table, keyshape.plain(np.empty(0), np.empty(0), LINEAR), first, last, open_end)
             if len(emptied["co"]) < len(table["co"]):
                 work.append((curve, emptied))
-    groups = {group.name: group for group in held.groups}
     for item, table in fresh:
-        curve = there.get((item.path, item.index))
-        if curve is None:
-            curve = held.fcurves.new(item.path, index=item.index)
-            if item.group:
-                if item.group not in groups:
-                    groups[item.group] = held.groups.new(item.group)
-                curve.group = groups[item.group]
-        work.append((curve, table))
+        work.append((there.get((item.path, item.index)) or _new_curve(held, item.path, item.index, item.group), table))
     for curve, table in work:
         write_table(curve, table)
     return list(dict.fromkeys(inserted))
+
+
+def _new_curve(held: Any, path: str, index: int, group: str) -> bpy.types.FCurve:
+    """held: an action or a channelbag. group: a channel group's name, "" for none."""
+    curve = held.fcurves.new(path, index=index)
+    if group:
+        curve.group = held.groups.get(group) or held.groups.new(group)
+    return curve
 
 
 def read_table(curve: bpy.types.FCurve) -> Table:
@@ -163,19 +164,42 @@ def near(a: float, b: float) -> bool:
 
 @dataclass(frozen=True)
 class Backup:
-    """The keys of an action as they were, to put them back where a change of several steps fails half way."""
+    """The keys of an action as they were, to put them back where a change of several steps fails half way.
+
+    Attributes:
+        channels: (path, index) of the curves that this is about; None: all.
+        groups: the names of the groups of those that are there.
+    """
 
     tables: dict[tuple[str, int], Table]
+    channels: frozenset[tuple[str, int]] | None = None
+    groups: dict[tuple[str, int], str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, action: bpy.types.Action, owner: bpy.types.Object) -> Backup:
-        return cls({(c.data_path, c.array_index): read_table(c) for c in fcurves(action, owner)})
+    def of(
+        cls, action: bpy.types.Action, owner: bpy.types.Object, channels: Iterable[tuple[str, int]] | None = None
+    ) -> Backup:
+        wanted = None if channels is None else frozenset(channels)
+        there = {(c.data_path, c.array_index): c for c in fcurves(action, owner)}
+        kept = {key: curve for key, curve in there.items() if wanted is None or key in wanted}
+        groups = {key: curve.group.name for key, curve in kept.items() if curve.group is not None}
+        return cls({key: read_table(curve) for key, curve in kept.items()}, wanted, groups)
 
     def restore(self, action: bpy.types.Action, owner: bpy.types.Object) -> None:
+        """Make the action's curves what they were; those that were not there go."""
         held = container(action, owner, create=True)
         for curve in list(held.fcurves):
-            table = self.tables.get((curve.data_path, curve.array_index))
-            if table is None:
+            key = (curve.data_path, curve.array_index)
+            if key in self.tables:
+                write_table(curve, self.tables[key])
+            elif self.channels is None or key in self.channels:
                 held.fcurves.remove(curve)
-            else:
-                write_table(curve, table)
+
+
+def copy_channels(wanted: Backup, action: bpy.types.Action, owner: bpy.types.Object) -> None:
+    """Make an action's curves what they are in another one, of which `wanted` was taken; others are left alone."""
+    held = container(action, owner, create=True)
+    there = {(curve.data_path, curve.array_index): curve for curve in held.fcurves}
+    for key, table in wanted.tables.items():
+        curve = there.get(key) or _new_curve(held, *key, wanted.groups.get(key, ""))
+        write_table(curve, table)

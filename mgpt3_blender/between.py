@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 import bpy
@@ -16,14 +17,15 @@ import numpy as np
 
 from . import bonemap, filling, jobs
 from .action_splice import Backup
+from .draftaction import Draft
 from .errors import UserError
 from .filling import Ask, Point
-from .gaps import FILLERS, Gap, body_bones, columns, find_gaps, note_fillers
+from .gaps import Gap, body_bones, columns, find_gaps, note_fillers
 from .generate import MAX_PROMPT, MAX_SEED, MAX_VARIATIONS
 from .results import Reference
 from .rig.apply import check_armature
 from .rig.mapping import Mapping, map_armature
-from .rig.splice import check_action, splice
+from .rig.splice import SpliceResult, check_action, splice
 from .targets import Target
 from .wire import decode_array, encode_array
 
@@ -148,13 +150,22 @@ def fill_job(armature: bpy.types.Object, scene: bpy.types.Scene, request: Reques
                 "Select bones that the bone map names, or fill the whole body.",
             )
     gaps = request.gaps or tuple(find_gaps(action, armature, scene, request.selected, bones, request.hold))
-    for gap in gaps:
-        _check_keys(action, armature, mapping, gap, request.bones)
-    asks = filling.read(armature, scene, mapping, action, bones, gaps, request.use_context, request.points)
+    _check_keys(action, armature, mapping, gaps, request.bones)
+    asks = filling.plan(armature, scene, action, bones, gaps, request.use_context, request.points)
     filling.add_constraints(asks, armature, scene, mapping, request.path, request.timed, request.points)
     filling.check_points(asks, request.points)
     answers: list[dict] = []
     target, played = Target.to(armature, scene), Reference.to(action)
+    unread = list(asks)
+
+    def gather(until: float) -> dict | None:
+        there, home, _ = _still_there(target, played)
+        while unread:
+            filling.read(unread[0], there, home, mapping)
+            unread.pop(0)
+            if unread and time.monotonic() >= until:
+                return None
+        return request.params(asks[0])
 
     def take(reply: object) -> None:
         ask = asks[len(answers)]
@@ -166,20 +177,14 @@ def fill_job(armature: bpy.types.Object, scene: bpy.types.Scene, request: Reques
         take(reply)
         return request.params(asks[len(answers)]) if len(answers) < len(asks) else None
 
-    def apply(reply: object) -> Outcome:
+    def apply(reply: object) -> Outcome | Generator[None, None, Outcome]:
         if len(answers) < len(asks):  # the worker was not asked through a job: an answer given directly
             take(reply)
-        there, home = target.find()
-        now = there.animation_data.action if there.animation_data else None
-        if now is None or played.find([now]) is None:
-            raise UserError(
-                "action_changed",
-                f'"{there.name}" plays another action than the one that was to be filled.',
-                "Give it its action back, or fill again.",
-            )
-        return apply_fill(there, home, now, request, asks, answers)
+        return apply_fill(*_still_there(target, played), request, asks, answers)
 
-    return jobs.Job("Fill Between", "inbetween", request.params(asks[0]), apply, then, len(asks))
+    job = jobs.Job("Fill Between", "inbetween", {}, apply, then, len(asks))
+    job.gather_with(gather, lambda: f"Reading the poses, {1.0 - len(unread) / len(asks):.0%}")
+    return job
 
 
 def apply_fill(
@@ -189,45 +194,105 @@ def apply_fill(
     request: Request,
     asks: Sequence[Ask],
     answers: Sequence[dict],
-) -> Outcome:
-    """Key all gaps, or where one of them fails none. answers: as `fill_job` collects them. Raises UserError."""
+) -> Outcome | Generator[None, None, Outcome]:
+    """Key all gaps, or where one of them fails none; several of them in steps, where that can be. Raises UserError.
+
+    Args:
+        answers: as `fill_job` collects them.
+    """
     mapping = map_armature(armature)
-    warnings: list[str] = []
-    entries: list[dict] = []
+    _check_keys(action, armature, mapping, [ask.gap for ask in asks], request.bones)
+    if len(asks) > 1 and Draft.possible(armature):
+        return _fill_in_steps(armature, scene, action, request, asks, answers, mapping)
     backup = Backup.of(action, armature)
-    fillers = action.get(FILLERS)
-    count = 0
     try:
-        for ask, answer in zip(asks, answers, strict=True):
-            _check_keys(action, armature, mapping, ask.gap, request.bones)
-            result = splice(
-                armature,
-                scene,
-                answer["joints"],
-                ask.gap.first,
-                ask.gap.last,
-                mapping=mapping,
-                bones=request.bones,
-                context_before=ask.before[:-1],
-                context_after=ask.after[1:],
-                action=action,
-            )
-            warnings += [text for text in result.warnings if text not in warnings]
-            count += len(result.frames)
-            note_fillers(action, armature, result.frames.tolist())
-            entries.append(_entry(ask, answer, request))
-        warnings += filling.missed(armature, scene, mapping, asks, answers, NOTABLE)
+        pairs = zip(asks, answers, strict=True)
+        results = [_key(armature, scene, mapping, request, ask, answer) for ask, answer in pairs]
+        return _finished(armature, scene, action, request, asks, answers, mapping, results)
     except Exception:
         backup.restore(action, armature)
-        if fillers is not None:
-            action[FILLERS] = fillers
-        elif FILLERS in action:
-            del action[FILLERS]
         raise
+
+
+def _fill_in_steps(
+    armature: bpy.types.Object,
+    scene: bpy.types.Scene,
+    action: bpy.types.Action,
+    request: Request,
+    asks: Sequence[Ask],
+    answers: Sequence[dict],
+    mapping: Mapping,
+) -> Generator[None, None, Outcome]:
+    """Key a gap a step, on a copy of the action: the user may undo, edit or play between two steps."""
+    target, played = Target.to(armature, scene), Reference.to(action)
+    draft, results = Draft(armature, scene), []
+    try:
+        for ask, answer in zip(asks, answers, strict=True):
+            armature, scene, action = _still_there(target, played)
+            with draft.played(armature):
+                results.append(_key(armature, scene, mapping, request, ask, answer))
+            yield
+        armature, scene, action = _still_there(target, played)
+        backup = draft.hand_over(armature, scene, {channel for result in results for channel in result.channels})
+    finally:
+        draft.remove()
+    try:
+        return _finished(armature, scene, action, request, asks, answers, mapping, results)
+    except Exception:
+        backup.restore(action, armature)
+        raise
+
+
+def _still_there(target: Target, played: Reference) -> tuple[bpy.types.Object, bpy.types.Scene, bpy.types.Action]:
+    """What is to be filled. Raises UserError where it is gone."""
+    armature, scene = target.find()
+    action = armature.animation_data.action if armature.animation_data else None
+    if action is None or played.find([action]) is None:
+        raise UserError(
+            "action_changed",
+            f'"{armature.name}" plays another action than the one that was to be filled.',
+            "Give it its action back, or fill again.",
+        )
+    return armature, scene, action
+
+
+def _key(
+    armature: bpy.types.Object, scene: bpy.types.Scene, mapping: Mapping, request: Request, ask: Ask, answer: dict
+) -> SpliceResult:
+    """Key a gap on the action that the armature plays."""
+    return splice(
+        armature,
+        scene,
+        answer["joints"],
+        ask.gap.first,
+        ask.gap.last,
+        mapping=mapping,
+        bones=request.bones,
+        context_before=ask.before[:-1],
+        context_after=ask.after[1:],
+    )
+
+
+def _finished(
+    armature: bpy.types.Object,
+    scene: bpy.types.Scene,
+    action: bpy.types.Action,
+    request: Request,
+    asks: Sequence[Ask],
+    answers: Sequence[dict],
+    mapping: Mapping,
+    results: Sequence[SpliceResult],
+) -> Outcome:
+    """Say how the gaps that were keyed were met, and note it on the action."""
+    warnings = list(dict.fromkeys(text for result in results for text in result.warnings))
+    warnings += filling.missed(armature, scene, mapping, asks, answers, NOTABLE)
+    frames = [frame for result in results for frame in result.frames.tolist()]
+    note_fillers(action, armature, frames)
+    entries = [_entry(ask, answer, request) for ask, answer in zip(asks, answers, strict=True)]
     _note(action, entries)
     bonemap.found(armature, mapping)
     gaps = tuple(ask.gap for ask in asks)
-    return Outcome(armature, action, gaps, _line(armature, gaps, count), warnings, entries)
+    return Outcome(armature, action, gaps, _line(armature, gaps, len(frames)), warnings, entries)
 
 
 def _answer(reply: object, ask: Ask) -> dict:
@@ -255,14 +320,14 @@ def _check_keys(
     action: bpy.types.Action,
     armature: bpy.types.Object,
     mapping: Mapping,
-    gap: Gap,
+    gaps: Sequence[Gap],
     bones: Collection[str] | None,
 ) -> None:
     """Raises UserError where there is no keyed pose at an end of a gap: none was, or it went while it was filled."""
 
     names = body_bones(mapping)
     there = [column.frame for column in columns(action, armature, names & set(bones) if bones is not None else names)]
-    for frame in (gap.first, gap.last):
+    for frame in (frame for gap in gaps for frame in (gap.first, gap.last)):
         if not any(abs(frame - other) < 0.02 for other in there):
             raise UserError(
                 "keys_changed", f"There is no keyed pose at frame {frame:g}.", "Key one there, or fill another gap."

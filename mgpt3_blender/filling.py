@@ -38,16 +38,19 @@ class Ask:
 
     Attributes:
         steps: equal steps from one key to the other, nearly 1/20 s each.
+        lead, follow: (A,) and (B,) scene frames of the motion around it, the keys' among them.
         before: (A, 22, 3) the motion up to the first key, which is its last frame; after: (B, 22, 3) from the second
-            key on. In the space of `read_poses`.
+            key on. In the space of `read_poses`. Empty until they are read.
         constraints: as the worker takes them. places: the points among them, in that space.
         adjoins: the gap before ends where this one begins: what fills that one leads over to this one.
     """
 
     gap: Gap
     steps: int
-    before: np.ndarray
-    after: np.ndarray
+    lead: np.ndarray
+    follow: np.ndarray
+    before: np.ndarray = field(default_factory=lambda: np.empty((0, 22, 3)))
+    after: np.ndarray = field(default_factory=lambda: np.empty((0, 22, 3)))
     constraints: list[dict] = field(default_factory=list)
     places: list[tuple[Point, np.ndarray]] = field(default_factory=list)
     adjoins: bool = False
@@ -58,24 +61,23 @@ class Ask:
         return (self.gap.last - self.gap.first) / self.steps
 
 
-def read(
+def plan(
     armature: bpy.types.Object,
     scene: bpy.types.Scene,
-    mapping: Mapping,
     action: bpy.types.Action,
     bones: Collection[str],
     gaps: Sequence[Gap],
     use_context: bool,
     points: Sequence[Point] = (),
 ) -> list[Ask]:
-    """Read the keyed poses at the ends of each gap, and the motion around it as far as it is keyed.
+    """Which frames of each gap are to be read: the keyed poses at its ends, and around it as far as there are keys.
 
     Args:
         points: places to reach; the steps are chosen so that their frames fall on one, as far as that goes.
     """
     keyed = [column.frame for column in columns(action, armature, bones)]
     fps = frame_rate(scene)
-    out, times = [], []
+    out = []
     for n, gap in enumerate(gaps):
         steps = _steps(gap, fps, [point.frame for point in points if gap.first < point.frame < gap.last])
         step = (gap.last - gap.first) / steps
@@ -83,13 +85,15 @@ def read(
         adjoined = n + 1 < len(gaps) and abs(gaps[n + 1].first - gap.last) < 1e-3
         lead = _around((gap.first - keyed[0]) / step) if use_context and not adjoins else 0
         follow = _around((keyed[-1] - gap.last) / step) if use_context and not adjoined else 0
-        times += [gap.first + step * np.arange(-lead, 1), gap.last + step * np.arange(follow + 1)]
-        out.append(Ask(gap, steps, np.empty(0), np.empty(0), adjoins=adjoins and use_context))
-    joints = read_poses(armature, scene, mapping, np.concatenate(times)).joints
-    parts = np.split(joints, np.cumsum([len(part) for part in times])[:-1])
-    for n, ask in enumerate(out):
-        ask.before, ask.after = parts[2 * n], parts[2 * n + 1]
+        times = gap.first + step * np.arange(-lead, 1), gap.last + step * np.arange(follow + 1)
+        out.append(Ask(gap, steps, *times, adjoins=adjoins and use_context))
     return out
+
+
+def read(ask: Ask, armature: bpy.types.Object, scene: bpy.types.Scene, mapping: Mapping) -> None:
+    """Read the keyed poses at the ends of a gap and the motion around it."""
+    joints = read_poses(armature, scene, mapping, np.concatenate([ask.lead, ask.follow])).joints
+    ask.before, ask.after = joints[: len(ask.lead)], joints[len(ask.lead) :]
 
 
 def _steps(gap: Gap, fps: float, frames: Sequence[float]) -> int:

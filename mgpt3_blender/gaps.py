@@ -76,8 +76,7 @@ def columns(action: bpy.types.Action, armature: bpy.types.Object, bones: Collect
     for bone, frames, _, kinds, chosen in _keys(action, armature):
         if bone not in bones:
             continue
-        for frame, kind, picked in zip(frames.tolist(), kinds.tolist(), chosen.tolist(), strict=True):
-            at = _rounded(frame)
+        for at, kind, picked in zip(_rounded(frames), kinds.tolist(), chosen.tolist(), strict=True):
             filled = kind == JITTER and at in noted and noted[at] == sums.get(at)
             own.setdefault(at, set()).update(() if filled else (bone,))
             if picked:
@@ -85,17 +84,20 @@ def columns(action: bpy.types.Action, armature: bpy.types.Object, bones: Collect
     return [Column(frame, len(own[frame]), frame in selected) for frame in sorted(own)]
 
 
-def _rounded(frame: float) -> float:
-    return round(frame / NEAR) * NEAR if abs(frame - round(frame)) >= NEAR else float(round(frame))
+def _rounded(frames: np.ndarray) -> list[float]:
+    """Frames as they are told apart: whole ones where they nearly are, else to NEAR. (N,)"""
+    frames = np.asarray(frames, np.float64)
+    whole = np.round(frames)
+    return np.where(np.abs(frames - whole) < NEAR, whole, np.round(frames / NEAR) * NEAR).tolist()
 
 
 def _fillers(action: bpy.types.Action, armature: bpy.types.Object) -> dict[float, int]:
     """Frame -> check sum of the values of all fillers there."""
     out: dict[float, int] = {}
     for _, frames, values, kinds, _ in _keys(action, armature):
-        for n in np.flatnonzero(kinds == JITTER):
-            at = _rounded(float(frames[n]))
-            out[at] = zlib.crc32(values[n].tobytes(), out.get(at, 0))
+        mine = np.flatnonzero(kinds == JITTER)
+        for at, value in zip(_rounded(frames[mine]), values[mine], strict=True):
+            out[at] = zlib.crc32(value.tobytes(), out.get(at, 0))
     return out
 
 
@@ -110,7 +112,7 @@ def note_fillers(action: bpy.types.Action, armature: bpy.types.Object, frames: C
     """Note that some frames have just been filled: what is keyed there now makes no pose."""
     sums = _fillers(action, armature)
     noted = {at: total for at, total in _noted(action).items() if at in sums}
-    noted |= {at: sums[at] for at in map(_rounded, frames) if at in sums}
+    noted |= {at: sums[at] for at in _rounded(np.array(list(frames))) if at in sums}
     action[FILLERS] = json.dumps({f"{at:g}": total for at, total in sorted(noted.items())})
 
 

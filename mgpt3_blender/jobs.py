@@ -13,7 +13,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +52,9 @@ class Job:
     Args:
         title: for the user, e.g. "Generate".
         method, params: of the worker's request.
-        apply: answer -> an object with a `line` for the user; in the main thread; may raise UserError, having changed
-            nothing then.
+        apply: answer -> an object with a `line` for the user, or a generator that ends with one: that is gone on with
+            at each look, and closed where the job is cancelled. In the main thread; may raise UserError, having
+            changed nothing then.
         prepare: answer -> something with `done` and `give_up`, which works out in a thread what `apply` will need, so
             that the window need not wait; in the main thread, changes nothing; may raise UserError. None where `apply`
             takes no time to speak of.
@@ -78,6 +79,7 @@ class Job:
     gathering: Callable[[], str] | None = None
     reply: object = None
     preparation: Preparation | None = None
+    applying: Generator[None, None, object] | None = None
     id: int | None = None
 
     @property
@@ -215,10 +217,10 @@ def pump(*, may_apply: bool = True) -> bool:
     if job.state is State.READY:
         if not may_apply:
             job.message = "Ready: leave this editing mode to put the motion on the character"
-        elif _prepared(job):
-            _apply(job)
         else:
             job.message = "Putting it on the character"
+            if _prepared(job):
+                _apply(job)
     return before != (job.state, job.fraction, job.message)
 
 
@@ -273,6 +275,8 @@ def cancel(line: str = "Cancelled. Nothing was changed.") -> None:
         _worker.cancel(job.id)
     if job.preparation is not None:
         job.preparation.give_up()
+    if job.applying is not None:
+        job.applying.close()
     job.state, job.reply = State.CANCELLED, None
     view.line = line
 
@@ -316,7 +320,13 @@ def run_blocking(
     except BaseException:
         cancel()
         raise
-    _apply(job)
+    job.state = State.READY
+    try:
+        while job.state is State.READY:
+            _apply(job)
+    except BaseException:  # Ctrl C
+        cancel()
+        raise
     if job.error is not None:
         raise job.error
 
@@ -345,9 +355,19 @@ def _show(job: Job | None) -> None:
 
 
 def _apply(job: Job) -> None:
-    reply, job.reply = job.reply, None
+    """Apply the answer, or a part of it; where that was the last one, the job is done."""
     try:
-        job.outcome = job.apply(reply)
+        if job.applying is None:
+            reply, job.reply = job.reply, None
+            made = job.apply(reply)
+            job.applying = made if isinstance(made, Generator) else None
+        if job.applying is not None:
+            try:
+                next(job.applying)
+                return
+            except StopIteration as end:
+                made = end.value
+        job.outcome = made
     except UserError as error:
         _fail(job, error)
     except Exception as error:

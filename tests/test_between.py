@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def test_a_gap_goes_on_from_what_was_made_for_the_one_before(
     select(hero, *POSES)
     asks = watch_asks(monkeypatch)
     job = between.fill_job(hero, bpy.context.scene, between.Request(selected=True, use_context=context))
+    job.gather_some(math.inf)
     assert [len(ask.after) for ask in asks] == [1, 1, 1]  # what follows is still to be made
     made = straight(asks[0].before[-1], asks[0].after[0], asks[0].steps)
     wave = np.sin(np.linspace(0.0, 2.0 * np.pi, len(made)))
@@ -140,13 +142,13 @@ def test_a_gap_goes_on_from_what_was_made_for_the_one_before(
 def watch_asks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Gets what the worker is asked for each gap, as soon as it is read."""
     asks: list[Any] = []
-    read = between.filling.read
+    plan = between.filling.plan
 
     def remember(*args: Any) -> list:
-        asks.extend(read(*args))
+        asks.extend(plan(*args))
         return asks
 
-    monkeypatch.setattr(between.filling, "read", remember)
+    monkeypatch.setattr(between.filling, "plan", remember)
     return asks
 
 
@@ -267,6 +269,7 @@ def test_a_failure_at_the_second_gap_takes_the_first_back(hero: Any, monkeypatch
     select(hero, 1, 20, 50)
     asks = watch_asks(monkeypatch)
     job = between.fill_job(hero, bpy.context.scene, between.Request(selected=True))
+    job.gather_some(math.inf)
     before = read_curves(hero)
     assert job.then(answer(asks[0]))["frames"] == asks[1].steps - 1
     for curve in action.fcurves(played(hero), hero):  # meanwhile the animator moves a pose

@@ -55,6 +55,16 @@ def test_poses_read_off_the_curves_are_those_that_blender_shows(kind: str, monke
     check_same(read, seen)
 
 
+def test_a_parent_that_stands_still_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = rigs.mannequin()
+    key_motion(rig, walk(4.0))
+    _on_a_tilted_stage(rig)
+    bpy.context.view_layer.update()
+    alone, read, seen = posed_both_ways(rig, monkeypatch)
+    assert alone
+    check_same(read, seen)
+
+
 def _driven(rig: Any) -> None:
     driver = rig.pose.bones[rig.data.bones[0].name].driver_add("location", 0).driver
     driver.expression = "frame / 100"
@@ -66,6 +76,23 @@ def _child(rig: Any) -> None:
     for frame, place in ((1, 0.0), (60, 3.0)):
         rig.parent.location[0] = place
         rig.parent.keyframe_insert("location", frame=frame)
+
+
+def _on_a_tilted_stage(rig: Any) -> None:
+    """Parents that only stand there, as in a set."""
+    floor, stage = bpy.data.objects.new("floor", None), bpy.data.objects.new("stage", None)
+    for thing in (floor, stage):
+        bpy.context.collection.objects.link(thing)
+    stage.parent, rig.parent = floor, stage
+    floor.rotation_euler, stage.location, stage.scale = (0.1, 0.0, 0.7), (2.0, -1.0, 0.5), (1.5, 1.5, 1.5)
+
+
+def _grandchild(rig: Any) -> None:
+    _on_a_tilted_stage(rig)
+    floor = rig.parent.parent
+    for frame, turn in ((1, 0.0), (60, 1.0)):
+        floor.rotation_euler[2] = turn
+        floor.keyframe_insert("rotation_euler", frame=frame)
 
 
 def _object_keyed(rig: Any) -> None:
@@ -96,7 +123,7 @@ def _half(rig: Any) -> None:
     rig.animation_data.action_influence = 0.5
 
 
-@pytest.mark.parametrize("change", [_driven, _child, _object_keyed, _follows, _layered, _muted, _half])
+@pytest.mark.parametrize("change", [_driven, _child, _grandchild, _object_keyed, _follows, _layered, _muted, _half])
 def test_whatever_else_moves_a_character_counts(change: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     rig = rigs.mannequin()
     key_motion(rig, walk(4.0))

@@ -239,20 +239,22 @@ def test_reading_a_large_rig_before_it_is_described_does_not_hold_up_the_window(
     within(longest, LONGEST, f"{waited.count(True)} pieces")
 
 
-def test_filling_a_gap_on_a_large_rig_does_not_hold_up_the_window(within: Callable[..., None]) -> None:
+@pytest.mark.parametrize("count", [1, 10])
+def test_filling_gaps_on_a_large_rig_does_not_hold_up_the_window(count: int, within: Callable[..., None]) -> None:
     hero, scene = rigify(), bpy.context.scene
-    key_motion(hero, walk(6.0))
+    key_motion(hero, walk(9.6))
+    gaps = tuple(Gap(30.0 + 18.0 * n, 48.0 + 18.0 * n) for n in range(count)) if count > 1 else (Gap(30.0, 78.0),)
     bpy.context.view_layer.update()
     begun: list[float] = []
 
     def ask() -> jobs.Job:
         since = time.monotonic()
-        asked = between.fill_job(hero, scene, between.Request(gaps=(Gap(30.0, 78.0),)))
+        asked = between.fill_job(hero, scene, between.Request(gaps=gaps))
         begun.append(time.monotonic() - since)
         return asked
 
     job, longest = quickest(ask)
-    assert job.outcome.gaps == (Gap(30.0, 78.0),)
+    assert job.outcome.gaps == gaps
     within(min(begun), LONGEST, "read")
     within(longest, LONGEST, "longest look")
 

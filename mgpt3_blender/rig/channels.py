@@ -72,7 +72,7 @@ def moved_by_curves_alone(
         return False
     if data.use_nla and any(not track.mute for track in data.nla_tracks):
         return False
-    if armature.parent is not None or len(armature.constraints):
+    if len(armature.constraints) or not _carried_by_nothing(armature):
         return False
     posing = {bone_path(name, channel) for name in names for channel in (*CHANNELS, "rotation_mode")}
 
@@ -85,6 +85,19 @@ def moved_by_curves_alone(
         if moves(path) and (muted or path not in posing or path.endswith(".rotation_mode")):
             return False
     return not any(moves(driver.data_path) for driver in data.drivers)
+
+
+def _carried_by_nothing(child: bpy.types.Object) -> bool:
+    """Whether an object has no parent, or one that is not animated, as a character has that stands in a set."""
+    parent = child.parent
+    if parent is None:
+        return True
+    data = parent.animation_data
+    if child.parent_type != "OBJECT" or len(parent.constraints) or parent.rigid_body is not None:
+        return False
+    if data is not None and (data.action is not None or len(data.drivers) or len(data.nla_tracks)):
+        return False
+    return _carried_by_nothing(parent)
 
 
 def read_keyed(armature: bpy.types.Object, curves: Curves, names: Sequence[str], times: np.ndarray) -> Keyed:

@@ -43,6 +43,7 @@ class SpliceResult:
         bones: that got keys.
         warnings: one sentence each.
         in_ik: limbs whose IK controls got the keys.
+        channels: (path, index) of the curves that have other keys now.
     """
 
     action: bpy.types.Action
@@ -50,6 +51,7 @@ class SpliceResult:
     bones: tuple[str, ...]
     warnings: list[str] = field(default_factory=list)
     in_ik: tuple[str, ...] = ()
+    channels: tuple[tuple[str, int], ...] = ()
 
 
 def splice(
@@ -137,9 +139,8 @@ def splice(
             writer.rotation(name, rotations[name])
         if name in locations:
             writer.location(name, locations[name])
-    inserted = action_splice.refill(
-        action, armature, writer.refills, first, last, open_end=open_end, clear=writer.others()
-    )
+    others = writer.others()
+    inserted = action_splice.refill(action, armature, writer.refills, first, last, open_end=open_end, clear=others)
     armature.update_tag(refresh={"OBJECT", "DATA"})
     warnings += writer.warnings() + _mode_warnings(charge, curves, first, last)
     if inserted:
@@ -148,7 +149,8 @@ def splice(
             f"{gone} {'bone' if gone == 1 else 'bones'} had no key of their own at the ends of the gap: keys were "
             "added there, and the curves keep their shape."
         )
-    return SpliceResult(action, frames, tuple(writer.bones), warnings, charge.ik)
+    written = (*((item.path, item.index) for item in writer.refills), *others)
+    return SpliceResult(action, frames, tuple(writer.bones), warnings, charge.ik, written)
 
 
 def check_action(action: bpy.types.Action | None, armature: bpy.types.Object) -> None:
