@@ -73,6 +73,11 @@ def _slot_for(action: bpy.types.Action, owner: bpy.types.Object, create: bool) -
     return action.slots.new(id_type="OBJECT", name=owner.name) if create else None
 
 
+def slot_of(action: bpy.types.Action, handle: int) -> Any:
+    """The slot with this handle, which copies of an action share. None where there is none."""
+    return next((slot for slot in action.slots if slot.handle == handle), None) if has_slots(action) else None
+
+
 def container(action: bpy.types.Action, owner: bpy.types.Object, create: bool) -> Any:
     """What holds `fcurves` and `groups` for an object: the action itself or a channelbag. None if there is none."""
     if not has_slots(action):

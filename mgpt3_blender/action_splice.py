@@ -7,7 +7,8 @@ shortens it while it evaluates the curve.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,6 +185,15 @@ class Backup:
         kept = {key: curve for key, curve in there.items() if wanted is None or key in wanted}
         groups = {key: curve.group.name for key, curve in kept.items() if curve.group is not None}
         return cls({key: read_table(curve) for key, curve in kept.items()}, wanted, groups)
+
+    @contextmanager
+    def restored_on_failure(self, action: bpy.types.Action, owner: bpy.types.Object) -> Iterator[None]:
+        """What fails within leaves the action's curves as they were."""
+        try:
+            yield
+        except Exception:
+            self.restore(action, owner)
+            raise
 
     def restore(self, action: bpy.types.Action, owner: bpy.types.Object) -> None:
         """Make the action's curves what they were; those that were not there go."""

@@ -180,67 +180,88 @@ def fill_job(armature: bpy.types.Object, scene: bpy.types.Scene, request: Reques
     def apply(reply: object) -> Outcome | Generator[None, None, Outcome]:
         if len(answers) < len(asks):  # the worker was not asked through a job: an answer given directly
             take(reply)
-        return apply_fill(*_still_there(target, played), request, asks, answers)
+        there, home, now = _still_there(target, played)
+        fill = _Fill(request, asks, answers, map_armature(there))
+        _check_keys(now, there, fill.mapping, gaps, request.bones)
+        in_steps = len(asks) > 1 and Draft.possible(there)
+        return (fill.in_steps if in_steps else fill.at_once)(there, home, now)
 
     job = jobs.Job("Fill Between", "inbetween", {}, apply, then, len(asks))
     job.gather_with(gather, lambda: f"Reading the poses, {1.0 - len(unread) / len(asks):.0%}")
     return job
 
 
-def apply_fill(
-    armature: bpy.types.Object,
-    scene: bpy.types.Scene,
-    action: bpy.types.Action,
-    request: Request,
-    asks: Sequence[Ask],
-    answers: Sequence[dict],
-) -> Outcome | Generator[None, None, Outcome]:
-    """Key all gaps, or where one of them fails none; several of them in steps, where that can be. Raises UserError.
+@dataclass(frozen=True)
+class _Fill:
+    """Gaps that the worker has answered, to be keyed: all, or where one of them fails none.
 
-    Args:
+    Attributes:
         answers: as `fill_job` collects them.
     """
-    mapping = map_armature(armature)
-    _check_keys(action, armature, mapping, [ask.gap for ask in asks], request.bones)
-    if len(asks) > 1 and Draft.possible(armature):
-        return _fill_in_steps(armature, scene, action, request, asks, answers, mapping)
-    backup = Backup.of(action, armature)
-    try:
-        pairs = zip(asks, answers, strict=True)
-        results = [_key(armature, scene, mapping, request, ask, answer) for ask, answer in pairs]
-        return _finished(armature, scene, action, request, asks, answers, mapping, results)
-    except Exception:
-        backup.restore(action, armature)
-        raise
 
+    request: Request
+    asks: Sequence[Ask]
+    answers: Sequence[dict]
+    mapping: Mapping
 
-def _fill_in_steps(
-    armature: bpy.types.Object,
-    scene: bpy.types.Scene,
-    action: bpy.types.Action,
-    request: Request,
-    asks: Sequence[Ask],
-    answers: Sequence[dict],
-    mapping: Mapping,
-) -> Generator[None, None, Outcome]:
-    """Key a gap a step, on a copy of the action: the user may undo, edit or play between two steps."""
-    target, played = Target.to(armature, scene), Reference.to(action)
-    draft, results = Draft(armature, scene), []
-    try:
-        for ask, answer in zip(asks, answers, strict=True):
+    def at_once(self, armature: bpy.types.Object, scene: bpy.types.Scene, action: bpy.types.Action) -> Outcome:
+        with Backup.of(action, armature).restored_on_failure(action, armature):
+            results = [self._key(armature, scene, n) for n in range(len(self.asks))]
+            return self._finished(armature, scene, action, results)
+
+    def in_steps(
+        self, armature: bpy.types.Object, scene: bpy.types.Scene, action: bpy.types.Action
+    ) -> Generator[None, None, Outcome]:
+        """A gap a step, on a copy of the action: the user may undo, edit or play between two steps."""
+        target, played = Target.to(armature, scene), Reference.to(action)
+        draft, results = Draft(armature, scene), []
+        try:
+            for n in range(len(self.asks)):
+                armature, scene, action = _still_there(target, played)
+                with draft.played(armature):
+                    results.append(self._key(armature, scene, n))
+                yield
             armature, scene, action = _still_there(target, played)
-            with draft.played(armature):
-                results.append(_key(armature, scene, mapping, request, ask, answer))
-            yield
-        armature, scene, action = _still_there(target, played)
-        backup = draft.hand_over(armature, scene, {channel for result in results for channel in result.channels})
-    finally:
-        draft.remove()
-    try:
-        return _finished(armature, scene, action, request, asks, answers, mapping, results)
-    except Exception:
-        backup.restore(action, armature)
-        raise
+            draft.check(armature, scene)
+            channels = {channel for result in results for channel in result.channels}
+            with Backup.of(action, armature, channels).restored_on_failure(action, armature):
+                draft.hand_over(armature, channels)
+                return self._finished(armature, scene, action, results)
+        finally:
+            draft.remove()
+
+    def _key(self, armature: bpy.types.Object, scene: bpy.types.Scene, n: int) -> SpliceResult:
+        """Key a gap on the action that the armature plays."""
+        ask = self.asks[n]
+        return splice(
+            armature,
+            scene,
+            self.answers[n]["joints"],
+            ask.gap.first,
+            ask.gap.last,
+            mapping=self.mapping,
+            bones=self.request.bones,
+            context_before=ask.before[:-1],
+            context_after=ask.after[1:],
+        )
+
+    def _finished(
+        self,
+        armature: bpy.types.Object,
+        scene: bpy.types.Scene,
+        action: bpy.types.Action,
+        results: Sequence[SpliceResult],
+    ) -> Outcome:
+        """Say how the gaps that were keyed were met, and note it on the action."""
+        warnings = list(dict.fromkeys(text for result in results for text in result.warnings))
+        warnings += filling.missed(armature, scene, self.mapping, self.asks, self.answers, NOTABLE)
+        frames = [frame for result in results for frame in result.frames.tolist()]
+        note_fillers(action, armature, frames)
+        entries = [_entry(*both, self.request) for both in zip(self.asks, self.answers, strict=True)]
+        _note(action, entries)
+        bonemap.found(armature, self.mapping)
+        gaps = tuple(ask.gap for ask in self.asks)
+        return Outcome(armature, action, gaps, _line(armature, gaps, len(frames)), warnings, entries)
 
 
 def _still_there(target: Target, played: Reference) -> tuple[bpy.types.Object, bpy.types.Scene, bpy.types.Action]:
@@ -254,45 +275,6 @@ def _still_there(target: Target, played: Reference) -> tuple[bpy.types.Object, b
             "Give it its action back, or fill again.",
         )
     return armature, scene, action
-
-
-def _key(
-    armature: bpy.types.Object, scene: bpy.types.Scene, mapping: Mapping, request: Request, ask: Ask, answer: dict
-) -> SpliceResult:
-    """Key a gap on the action that the armature plays."""
-    return splice(
-        armature,
-        scene,
-        answer["joints"],
-        ask.gap.first,
-        ask.gap.last,
-        mapping=mapping,
-        bones=request.bones,
-        context_before=ask.before[:-1],
-        context_after=ask.after[1:],
-    )
-
-
-def _finished(
-    armature: bpy.types.Object,
-    scene: bpy.types.Scene,
-    action: bpy.types.Action,
-    request: Request,
-    asks: Sequence[Ask],
-    answers: Sequence[dict],
-    mapping: Mapping,
-    results: Sequence[SpliceResult],
-) -> Outcome:
-    """Say how the gaps that were keyed were met, and note it on the action."""
-    warnings = list(dict.fromkeys(text for result in results for text in result.warnings))
-    warnings += filling.missed(armature, scene, mapping, asks, answers, NOTABLE)
-    frames = [frame for result in results for frame in result.frames.tolist()]
-    note_fillers(action, armature, frames)
-    entries = [_entry(ask, answer, request) for ask, answer in zip(asks, answers, strict=True)]
-    _note(action, entries)
-    bonemap.found(armature, mapping)
-    gaps = tuple(ask.gap for ask in asks)
-    return Outcome(armature, action, gaps, _line(armature, gaps, len(frames)), warnings, entries)
 
 
 def _answer(reply: object, ask: Ask) -> dict:

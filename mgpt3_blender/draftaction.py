@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import bpy
 
 from . import finding
-from .action import has_slots
+from .action import slot_of
 from .action_splice import Backup, copy_channels
 from .errors import UserError
 from .framerate import frame_rate
@@ -38,35 +38,22 @@ class Draft:
     def played(self, armature: bpy.types.Object) -> Iterator[None]:
         """The armature plays the copy within, and what it played before afterwards. Raises UserError."""
         before, copy = Binding.of(armature), self._found()
-        data = armature.animation_data
         try:
-            data.action = copy
-            if has_slots(copy):
-                handle = before.slot.handle if before.slot is not None else None
-                data.action_slot = next((slot for slot in copy.slots if slot.handle == handle), None)
+            Binding(copy, slot_of(copy, before.slot.handle) if before.slot is not None else None).restore(armature)
             yield
         finally:
             before.restore(armature)
 
-    def hand_over(
-        self, armature: bpy.types.Object, scene: bpy.types.Scene, channels: Collection[tuple[str, int]]
-    ) -> Backup:
-        """Make some channels of the action that the armature plays what they are in the copy.
-
-        Returns how they were. Raises UserError("action_changed") where the action is not as it was when it was copied.
-        """
-        action, copy = armature.animation_data.action, self._found()
+    def check(self, armature: bpy.types.Object, scene: bpy.types.Scene) -> None:
+        """Raises UserError("action_changed") where what the armature plays is not as it was when it was copied."""
         if _key(armature, scene) != self._key:
-            raise _changed(action.name)
-        backup = Backup.of(action, armature, channels)
-        try:
-            with self.played(armature):
-                wanted = Backup.of(copy, armature, channels)
-            copy_channels(wanted, action, armature)
-        except Exception:
-            backup.restore(action, armature)
-            raise
-        return backup
+            raise _changed(armature.animation_data.action.name)
+
+    def hand_over(self, armature: bpy.types.Object, channels: Collection[tuple[str, int]]) -> None:
+        """Make some channels of the action that the armature plays what they are in the copy. Raises UserError."""
+        with self.played(armature):
+            wanted = Backup.of(self._found(), armature, channels)
+        copy_channels(wanted, armature.animation_data.action, armature)
 
     def remove(self) -> None:
         copy = self._copy.find(bpy.data.actions)
@@ -85,5 +72,5 @@ def _changed(name: str) -> UserError:
 
 
 def _key(armature: bpy.types.Object, scene: bpy.types.Scene) -> str:
-    data = armature.animation_data
-    return finding.content_key(data.action, getattr(data, "action_slot", None), armature, frame_rate(scene))
+    plays = Binding.of(armature)
+    return finding.content_key(plays.action, plays.slot, armature, frame_rate(scene))

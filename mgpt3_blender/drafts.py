@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from . import finding, metadata
-from .action import has_slots
+from .action import has_slots, slot_of
 from .compose import MAX_SEGMENT_SECONDS, MAX_SEGMENTS
 from .errors import UserError
 from .framerate import frame_rate
@@ -258,7 +258,7 @@ def _key(armature: bpy.types.Object, scene: bpy.types.Scene, action: bpy.types.A
     """The content key as it is now; empty where the slot that was described is gone."""
     slot = None
     if has_slots(action):
-        slot = next((slot for slot in action.slots if slot.handle == draft.slot), None)
+        slot = slot_of(action, draft.slot)
         if slot is None:
             return ""
     return finding.content_key(action, slot, armature, frame_rate(scene))

@@ -314,17 +314,13 @@ def run_blocking(
         while (params := job.further(job.reply)) is not None:
             job.id = _worker.request(job.method, params)
             job.reply = _worker.wait(job.id, progress=tell, cancelled=cancelled)
+        job.state = State.READY
+        while job.state is State.READY:
+            _apply(job)
     except UserError as error:
         _end_by_failure(job, error)
         raise
     except BaseException:
-        cancel()
-        raise
-    job.state = State.READY
-    try:
-        while job.state is State.READY:
-            _apply(job)
-    except BaseException:  # Ctrl C
         cancel()
         raise
     if job.error is not None:

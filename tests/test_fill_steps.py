@@ -18,6 +18,7 @@ from test_channels import _child, _driven
 from warm_worker import registered, tiny, worker  # noqa: F401 - fixtures
 
 from mgpt3_blender import action, between, filling, jobs
+from mgpt3_blender.action_splice import Backup, copy_channels
 from mgpt3_blender.errors import UserError
 from mgpt3_blender.rig.mapping import map_armature
 
@@ -82,18 +83,31 @@ def test_in_steps_comes_what_comes_at_once(kind: str, change: Callable[[Any], No
     if slot is not None:
         rig.animation_data.action_slot = next(s for s in other.slots if s.handle == slot.handle)
     assert different(before, read_curves(rig)) == []
-    with pytest.MonkeyPatch.context() as patch:  # as before there were steps: each gap on the action itself
-        patch.setattr(between, "_fill_in_steps", at_once)
-        begun(rig)
+    with pytest.MonkeyPatch.context() as patch:  # each gap on the action itself
+        patch.setattr(between.Draft, "possible", lambda _: False)
+        assert begun(rig)[1].gaps == outcome.gaps
     there = {(c.data_path, c.array_index): c for c in action.fcurves(mine, rig)}
     assert different(filled, read_curves(rig)) == []
     if (path, index) in filled:
         assert there[path, index].group.name == path.split('"')[1]
 
 
-def at_once(rig: Any, scene: Any, act: Any, request: Any, asks: Any, answers: Any, mapping: Any) -> list:
-    pairs = zip(asks, answers, strict=True)
-    return [between._key(rig, scene, mapping, request, ask, one) for ask, one in pairs]
+@pytest.mark.skipif(bpy.app.version < (4, 4), reason="actions have slots from Blender 4.4 on")
+def test_only_the_slot_that_is_played_is_filled(hero: Any) -> None:  # noqa: F811
+    """Two characters share an action; this one's slot is not the first."""
+    act, data = played(hero), hero.animation_data
+    first, keys = data.action_slot, Backup.of(act, hero)
+    before = read_curves(hero)
+    data.action_slot = second = act.slots.new(id_type="OBJECT", name="Second")
+    copy_channels(keys, act, hero)
+    assert different(before, read_curves(hero)) == []
+    _, steps = begun(hero)
+    mine = read_curves(hero)
+    assert len(seen_out(steps).gaps) == 3
+    assert data.action_slot == second
+    assert different(mine, read_curves(hero)) != []
+    data.action_slot = first
+    assert different(before, read_curves(hero)) == []
 
 
 def test_an_override_of_a_linked_character_is_filled_at_once(tmp_path: Path) -> None:
